@@ -1,0 +1,1 @@
+//! The I/O shell that drives all cores.

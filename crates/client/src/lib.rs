@@ -1,0 +1,1 @@
+//! Kafka clients: a pure core and a thin shell.

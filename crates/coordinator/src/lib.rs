@@ -1,0 +1,1 @@
+//! Coordinators as decide and replay cores.

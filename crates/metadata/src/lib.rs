@@ -1,0 +1,1 @@
+//! Cluster metadata: records replayed into an image, and the controller that decides records.

@@ -1,0 +1,1 @@
+//! Kafka's words on the wire.
