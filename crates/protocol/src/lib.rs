@@ -1,1 +1,4 @@
 //! Kafka's words on the wire.
+
+pub mod compression;
+pub mod record;
