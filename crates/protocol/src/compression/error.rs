@@ -1,3 +1,5 @@
+use super::Codec;
+
 /// Why records could not be decompressed or compressed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -6,9 +8,15 @@ pub enum CompressionError {
     #[error("corrupt {codec} data: {reason}")]
     Corrupt {
         /// The codec.
-        codec: &'static str,
+        codec: Codec,
         /// What is wrong with the bytes.
-        reason: String,
+        reason: &'static str,
+    },
+    /// The bytes end before the codec's end mark.
+    #[error("truncated {codec} data")]
+    Truncated {
+        /// The codec.
+        codec: Codec,
     },
     /// More comes out than the reader is prepared to take.
     #[error("decompressed data exceeds the limit of {limit} bytes")]
@@ -20,8 +28,22 @@ pub enum CompressionError {
     #[error("{codec} compression failed: {reason}")]
     Failed {
         /// The codec.
-        codec: &'static str,
+        codec: Codec,
         /// What the compressor says.
-        reason: String,
+        reason: &'static str,
     },
+    /// A level that the codec does not have.
+    #[error("{codec} has no compression level {level}")]
+    InvalidLevel {
+        /// The codec.
+        codec: Codec,
+        /// The level.
+        level: i32,
+    },
+}
+
+impl CompressionError {
+    pub(super) fn corrupt(codec: Codec, reason: &'static str) -> Self {
+        Self::Corrupt { codec, reason }
+    }
 }

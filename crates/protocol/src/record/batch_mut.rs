@@ -1,4 +1,7 @@
-use super::batch::{HeaderBytes, TIMESTAMP_TYPE_FLAG};
+use super::batch::{
+    CODEC_MASK, CONTROL_FLAG, DELETE_HORIZON_FLAG, HeaderBytes, TIMESTAMP_TYPE_FLAG,
+    TRANSACTIONAL_FLAG,
+};
 use super::{
     BatchHeader, RECORD_BATCH_OVERHEAD, RecordBatch, RecordError, TimestampType, crc32c, field,
 };
@@ -14,7 +17,7 @@ pub struct RecordBatchMut<'a> {
 }
 
 #[inline]
-fn write<const AT: usize, const N: usize>(header: &mut HeaderBytes, value: [u8; N]) {
+pub(super) fn write<const AT: usize, const N: usize>(header: &mut HeaderBytes, value: [u8; N]) {
     const { assert!(AT + N <= RECORD_BATCH_OVERHEAD) };
     header[AT..AT + N].copy_from_slice(&value);
 }
@@ -61,13 +64,17 @@ impl<'a> RecordBatchMut<'a> {
     /// changed anything.
     pub fn set_max_timestamp(&mut self, timestamp_type: TimestampType, timestamp: i64) {
         let old = self.header().attributes();
-        let new = match timestamp_type {
-            TimestampType::CreateTime => old & !TIMESTAMP_TYPE_FLAG,
-            TimestampType::LogAppendTime => old | TIMESTAMP_TYPE_FLAG,
-        };
-        if old == new && self.header().max_timestamp() == timestamp {
+        if self.header().timestamp_type() == timestamp_type
+            && self.header().max_timestamp() == timestamp
+        {
             return;
         }
+        // Flags that no version knows yet are cleared, as Apache Kafka does here.
+        let known = old & (CODEC_MASK | TRANSACTIONAL_FLAG | CONTROL_FLAG | DELETE_HORIZON_FLAG);
+        let new = match timestamp_type {
+            TimestampType::CreateTime => known,
+            TimestampType::LogAppendTime => known | TIMESTAMP_TYPE_FLAG,
+        };
         write::<{ field::ATTRIBUTES }, 2>(self.header, new.to_be_bytes());
         write::<{ field::MAX_TIMESTAMP }, 8>(self.header, timestamp.to_be_bytes());
         self.update_crc();

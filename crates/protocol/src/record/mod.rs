@@ -6,21 +6,26 @@
 
 mod batch;
 mod batch_mut;
+mod builder;
 mod control;
 mod crc;
 mod cursor;
 mod error;
+mod reader;
 #[expect(clippy::module_inception, reason = "the word for one record is record")]
 mod record;
+mod varint;
 
 #[cfg(test)]
 mod tests;
 
 pub use batch::{BatchHeader, Batches, RecordBatch, batches, field};
 pub use batch_mut::RecordBatchMut;
+pub use builder::{BatchOptions, BuildError, RecordBatchBuilder, SimpleRecord};
 pub use control::{ControlRecordKey, ControlRecordType};
 pub use crc::crc32c;
 pub use error::RecordError;
+pub use reader::RecordReader;
 pub use record::{Headers, Record, RecordHeader, Records};
 
 /// Message format v2, the only one that is written.

@@ -156,17 +156,17 @@ impl<'a> Records<'a> {
     }
 
     fn read(&mut self) -> Result<Record<'a>, RecordError> {
-        let before = self.cursor.remaining();
-        if before == 0 {
-            return Err(RecordError::InvalidCount(
-                "fewer records than the header counts",
-            ));
-        }
-        let Ok(length) = usize::try_from(self.cursor.varint()?) else {
-            return Err(RecordError::InvalidRecord("negative length"));
+        let length = match length_prefix(self.cursor.rest()) {
+            Ok(length) => length,
+            Err(RecordsError::Incomplete) => return Err(PREMATURE_END),
+            Err(RecordsError::Invalid(error)) => return Err(error),
         };
-        let body = self.cursor.take(length)?;
-        Record::parse_body(self.header, body, before - self.cursor.remaining())
+        self.cursor.take(length.prefix_bytes)?;
+        let body = self
+            .cursor
+            .take(length.body_bytes)
+            .map_err(|_| PREMATURE_END)?;
+        Record::parse_body(self.header, body, length.prefix_bytes + length.body_bytes)
     }
 }
 
@@ -181,7 +181,7 @@ impl<'a> Iterator for Records<'a> {
             self.left -= 1;
             self.read()
         } else if self.left < 0 {
-            Err(RecordError::InvalidCount("negative"))
+            Err(NEGATIVE_COUNT)
         } else if self.cursor.remaining() > 0 {
             Err(RecordError::InvalidCount(
                 "bytes are left after the last record",
@@ -191,5 +191,40 @@ impl<'a> Iterator for Records<'a> {
         };
         self.failed = item.is_err();
         Some(item)
+    }
+}
+
+pub(super) const NEGATIVE_COUNT: RecordError = RecordError::InvalidCount("it is negative");
+pub(super) const RECORDS_LEFT: RecordError =
+    RecordError::InvalidCount("bytes are left after the last record");
+pub(super) const PREMATURE_END: RecordError =
+    RecordError::InvalidCount("the batch ends before the last record");
+
+/// Why a record cannot be cut off the front of a buffer.
+pub(super) enum RecordsError {
+    /// More bytes are needed.
+    Incomplete,
+    /// More bytes would not help.
+    Invalid(RecordError),
+}
+
+/// The length in front of a record.
+pub(super) struct LengthPrefix {
+    pub(super) prefix_bytes: usize,
+    pub(super) body_bytes: usize,
+}
+
+pub(super) fn length_prefix(bytes: &[u8]) -> Result<LengthPrefix, RecordsError> {
+    let mut cursor = Cursor::new(bytes);
+    match cursor.varint().map(usize::try_from) {
+        Ok(Ok(body_bytes)) => Ok(LengthPrefix {
+            prefix_bytes: bytes.len() - cursor.remaining(),
+            body_bytes,
+        }),
+        Ok(Err(_)) => Err(RecordsError::Invalid(RecordError::InvalidRecord(
+            "negative length",
+        ))),
+        Err(RecordError::Truncated { .. }) => Err(RecordsError::Incomplete),
+        Err(error) => Err(RecordsError::Invalid(error)),
     }
 }
