@@ -6,20 +6,25 @@
 //! | [`ids`] | newtypes of the numbers that name things: offsets, epochs, ids |
 //! | [`string`], [`uuid`] | [`KafkaString`], which shares its frame's buffer, and [`Uuid`] |
 //! | [`record`], [`compression`] | record batches and what compresses them |
+//! | [`messages`] | every message, generated from `schema/` |
+//! | [`api_key`] | [`ApiKey`], all APIs with their versions and listeners |
 //! | [`error_code`] | [`ErrorCode`], all error codes of the protocol |
 //!
 //! This crate knows no clock, socket, file or thread, and nothing of what a message does.
 
 #![forbid(unsafe_code)]
 
+pub mod api_key;
 pub mod codec;
 pub mod compression;
 pub mod error_code;
 pub mod ids;
+pub mod messages;
 pub mod record;
 pub mod string;
 pub mod uuid;
 
+pub use api_key::ApiKey;
 pub use codec::{DecodeError, EncodeError, Message, Reader, VersionRange, Writer};
 pub use error_code::ErrorCode;
 pub use string::KafkaString;
