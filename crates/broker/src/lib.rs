@@ -1,1 +1,3 @@
 //! The I/O shell that drives all cores.
+
+pub mod config;

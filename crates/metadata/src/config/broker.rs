@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::ConfigError;
-use super::definition::{Scope, UpdateMode, definition, definitions};
+use super::definition::{Scope, UpdateMode, definition};
 use super::value::Value;
 
 /// Settings that every listener shares even when they are given with a listener's prefix.
@@ -85,10 +85,11 @@ impl BrokerValues {
     /// Parses and validates the given settings; unknown names are passed over.
     pub fn parse(given: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
         let values = Self::parse_partial(given)?;
-        for definition in definitions(Scope::Broker).filter(|definition| definition.required) {
-            if !values.given.contains_key(definition.name) {
+        // Kafka asks for them in this order.
+        for name in ["process.roles", "node.id", "controller.listener.names"] {
+            if !values.given.contains_key(name) {
                 return Err(ConfigError::MissingRequired {
-                    name: definition.name.to_owned(),
+                    name: name.to_owned(),
                 });
             }
         }

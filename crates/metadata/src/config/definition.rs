@@ -1,6 +1,6 @@
 //! What is known of each setting, read once from `facts/definitions.txt`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use super::ConfigError;
@@ -137,7 +137,12 @@ impl Definition {
 
     /// As [`Self::parse`], with the name under which the value was given (one with a listener's prefix, say).
     pub fn parse_as(&self, name: &str, text: &str) -> Result<Value, ConfigError> {
-        let value = parse_value(name, text, self.config_type)?;
+        let mut value = parse_value(name, text, self.config_type)?;
+        if let (Validator::List { .. }, Value::List(items)) = (&self.validator, &mut value) {
+            // Kafka drops what stands twice, with a warning.
+            let mut seen = BTreeSet::new();
+            items.retain(|item| seen.insert(item.clone()));
+        }
         self.validator.validate(name, &value)?;
         Ok(value)
     }

@@ -316,15 +316,6 @@ fn validate_list(
             "Configuration '{name}' must not be empty. Valid values include: {valid}"
         ));
     }
-    if items
-        .iter()
-        .enumerate()
-        .any(|(index, item)| items[..index].contains(item))
-    {
-        return conflict(format!(
-            "Configuration '{name}' values must not be duplicated."
-        ));
-    }
     for item in items {
         if item.is_empty() {
             return conflict(format!("Configuration '{name}' values must not be empty."));
@@ -407,6 +398,11 @@ pub fn parse_quorum_voters(entries: &[String]) -> Result<Vec<(i32, String, u16)>
                 "Failed to parse host name from entry {entry} for the configuration controller.quorum.voters. {form}"
             )));
         };
+        if host == "0.0.0.0" {
+            return Err(ConfigError::Conflict(format!(
+                "Host string ({host}) is not routeable"
+            )));
+        }
         voters.push((id, host.to_owned(), port));
     }
     Ok(voters)

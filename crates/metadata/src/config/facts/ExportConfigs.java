@@ -103,8 +103,9 @@ public class ExportConfigs {
             for (String value : number ? (first ? NUMBERS : FEW_NUMBERS) : words(key)) {
                 String outcome;
                 try {
-                    Object parsed = ConfigDef.parseType(key.name, value, key.type);
-                    if (key.validator != null) key.validator.ensureValid(key.name, parsed);
+                    ConfigDef single = new ConfigDef();
+                    single.define(key);
+                    Object parsed = single.parse(Map.of(key.name, value)).get(key.name);
                     outcome = "ok " + (key.type == ConfigDef.Type.PASSWORD ? value : ConfigDef.convertToString(parsed, key.type));
                 } catch (ConfigException e) {
                     outcome = "error " + e.getMessage();

@@ -1,0 +1,240 @@
+//! What this release makes of the given settings: acted on, passed over, unknown, or refused.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use ottla_metadata::config::{Scope, definition, definitions, listener_setting};
+
+use super::{Error, NodeConfig, SecurityProtocol, own};
+
+/// Something that the operator should know about the given settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// Kafka's settings that do nothing here yet.
+    NoEffect(Vec<String>),
+    /// A name that nobody knows, with the nearest known one.
+    Unknown {
+        /// The name as given.
+        name: String,
+        /// The known name that looks most like it.
+        nearest: &'static str,
+    },
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoEffect(names) => {
+                write!(
+                    formatter,
+                    "these settings are recognised but do nothing yet: {}",
+                    names.join(", ")
+                )
+            }
+            Self::Unknown { name, nearest } => {
+                write!(
+                    formatter,
+                    "unknown setting {name} is passed over (the nearest known one is {nearest})"
+                )
+            }
+        }
+    }
+}
+
+/// Settings that this release acts on, besides those of topics, which all are.
+const ACTED_ON: &[&str] = &[
+    "advertised.listeners",
+    "authorizer.class.name",
+    "auto.create.topics.enable",
+    "broker.heartbeat.interval.ms",
+    "broker.id",
+    "broker.rack",
+    "broker.session.timeout.ms",
+    "config.providers",
+    "connections.max.idle.ms",
+    "controlled.shutdown.enable",
+    "controller.listener.names",
+    "controller.quorum.bootstrap.servers",
+    "controller.quorum.voters",
+    "default.replication.factor",
+    "delete.topic.enable",
+    "fetch.max.bytes",
+    "group.initial.rebalance.delay.ms",
+    "group.max.session.timeout.ms",
+    "group.max.size",
+    "group.min.session.timeout.ms",
+    "inter.broker.listener.name",
+    "listener.security.protocol.map",
+    "listeners",
+    "log.dir",
+    "log.dirs",
+    "log.flush.offset.checkpoint.interval.ms",
+    "log.flush.start.offset.checkpoint.interval.ms",
+    "log.retention.check.interval.ms",
+    "max.connections",
+    "max.connections.per.ip",
+    "max.connections.per.ip.overrides",
+    "max.incremental.fetch.session.cache.slots",
+    "max.request.partition.size.limit",
+    "metadata.log.dir",
+    "metadata.log.max.record.bytes.between.snapshots",
+    "metadata.log.max.snapshot.interval.ms",
+    "metadata.max.idle.interval.ms",
+    "node.id",
+    "num.partitions",
+    "num.recovery.threads.per.data.dir",
+    "offset.metadata.max.bytes",
+    "offsets.retention.check.interval.ms",
+    "offsets.retention.minutes",
+    "offsets.topic.num.partitions",
+    "offsets.topic.replication.factor",
+    "offsets.topic.segment.bytes",
+    "process.roles",
+    "producer.id.expiration.check.interval.ms",
+    "producer.id.expiration.ms",
+    "remote.log.storage.system.enable",
+    "replica.high.watermark.checkpoint.interval.ms",
+    "security.inter.broker.protocol",
+    "share.coordinator.state.topic.num.partitions",
+    "share.coordinator.state.topic.replication.factor",
+    "socket.listen.backlog.size",
+    "socket.receive.buffer.bytes",
+    "socket.request.max.bytes",
+    "socket.send.buffer.bytes",
+    "transaction.state.log.num.partitions",
+    "transaction.state.log.replication.factor",
+];
+
+/// What to tell about the given settings.
+pub(super) fn notices(settings: &BTreeMap<String, String>) -> Vec<Notice> {
+    let mut without_effect = Vec::new();
+    let mut notices = Vec::new();
+    for (name, value) in settings {
+        let known = definition(Scope::Broker, listener_setting(name).unwrap_or(name));
+        match known {
+            Some(known) => {
+                let is_default = known.parse(value).ok() == known.default_value();
+                if !is_default && !is_acted_on(name) {
+                    without_effect.push(name.clone());
+                }
+            }
+            None if own::NAMES.contains(&name.as_str()) => {}
+            None => notices.push(Notice::Unknown {
+                name: name.clone(),
+                nearest: nearest_name(name),
+            }),
+        }
+    }
+    if !without_effect.is_empty() {
+        notices.insert(0, Notice::NoEffect(without_effect));
+    }
+    notices
+}
+
+fn is_acted_on(name: &str) -> bool {
+    let stands_behind_a_topic = || {
+        definitions(Scope::Topic).flat_map(|topic| &topic.synonyms).any(|synonym| synonym.name == name)
+            // Compaction is not done yet.
+            && !name.starts_with("log.cleaner.")
+            && !name.starts_with("log.local.")
+    };
+    ACTED_ON.contains(&name) || stands_behind_a_topic()
+}
+
+/// Stops a start whose configuration asks for protection that isn't there.
+pub(super) fn refuse_unsupported(config: &NodeConfig) -> Result<(), Error> {
+    let refuse = |setting: String, reason| Err(Error::Unsupported { setting, reason });
+    for listener in config
+        .listeners
+        .bound
+        .iter()
+        .chain(&config.listeners.advertised)
+    {
+        if listener.security_protocol != SecurityProtocol::Plaintext {
+            return refuse(
+                format!("listener {listener} with {}", listener.security_protocol),
+                "TLS and SASL are not supported yet",
+            );
+        }
+    }
+    let refused: [(&str, &'static str); 5] = [
+        (
+            "authorizer.class.name",
+            "authorization is not supported yet",
+        ),
+        (
+            "remote.log.storage.system.enable",
+            "remote storage is not supported yet",
+        ),
+        (
+            "create.topic.policy.class.name",
+            "policies are not supported yet",
+        ),
+        (
+            "alter.config.policy.class.name",
+            "policies are not supported yet",
+        ),
+        (
+            "principal.builder.class",
+            "principal builders are not supported yet",
+        ),
+    ];
+    for (name, reason) in refused {
+        let known = definition(Scope::Broker, name).expect("the name is a broker setting's");
+        let value = config.values.value(name);
+        let is_empty = value
+            .as_ref()
+            .is_none_or(|value| value.to_text().is_empty());
+        if !is_empty && value != known.default_value() {
+            return refuse(format!("{name}={}", config.static_config[name]), reason);
+        }
+    }
+    let refers = |value: &String| value.contains("${");
+    if !config.values.list("config.providers").is_empty()
+        && config.static_config.values().any(refers)
+    {
+        return refuse(
+            "config.providers".to_owned(),
+            "values from providers are not supported yet",
+        );
+    }
+    if !(config.roles.broker && config.roles.controller) {
+        return refuse(
+            format!("process.roles={}", config.static_config["process.roles"]),
+            "a node of this release is broker and controller in one (process.roles=broker,controller)",
+        );
+    }
+    if config.quorum_voters.len() > 1 {
+        return refuse(
+            "controller.quorum.voters with several voters".to_owned(),
+            "clusters are not supported yet",
+        );
+    }
+    Ok(())
+}
+
+/// The known name that takes the fewest changes to reach.
+fn nearest_name(name: &str) -> &'static str {
+    let known = definitions(Scope::Broker)
+        .map(|definition| definition.name)
+        .chain(own::NAMES);
+    known
+        .min_by_key(|known| edit_distance(name, known))
+        .unwrap_or_default()
+}
+
+/// How many characters must be added, dropped or changed to make one text of the other.
+fn edit_distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (index, character) in one.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = index + 1;
+        for (column, candidate) in other.iter().enumerate() {
+            let changed = diagonal + usize::from(character != *candidate);
+            diagonal = row[column + 1];
+            row[column + 1] = changed.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[other.len()]
+}
