@@ -182,6 +182,10 @@ impl FieldCode<'_> {
             Type::Bool | Type::Number(_) | Type::Uuid => {
                 return format!("{}?", read_primitive(&self.field.kind, "reader"));
             }
+            // As a tagged field, it has the same marker in another encoding.
+            Type::Structure(_) if self.field.tag.is_some() && allowed == When::Always => {
+                return "reader.read_nullable_tagged_structure(version)?".to_owned();
+            }
             Type::Structure(kind) => return read_structure(kind, &allowed),
             Type::String => format!("reader.read_string({flexible})?"),
             Type::Bytes | Type::Records => format!("reader.read_bytes({flexible})?"),
@@ -253,7 +257,13 @@ impl FieldCode<'_> {
 
     fn write_nullable_structure(&self) -> String {
         let name = self.name();
-        let nullable = format!("writer.write_nullable_structure(self.{name}.as_ref(), version)?;");
+        let tagged = if self.field.tag.is_some() {
+            "_tagged"
+        } else {
+            ""
+        };
+        let nullable =
+            format!("writer.write_nullable{tagged}_structure(self.{name}.as_ref(), version)?;");
         let allowed = self.null_allowed();
         if allowed == When::Always {
             return nullable;

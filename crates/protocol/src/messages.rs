@@ -14,11 +14,15 @@
     reason = "generated code has one shape, whether or not a structure needs all of it"
 )]
 
+#[cfg(any(test, feature = "testing"))]
+pub mod every;
 mod prelude;
 #[cfg(any(test, feature = "testing"))]
 pub mod random;
 #[cfg(test)]
 mod tests;
+#[cfg(any(test, feature = "testing"))]
+pub mod vectors;
 
 use crate::api_key::ApiKey;
 use crate::codec::Message;

@@ -246,6 +246,18 @@ impl Reader {
         }
     }
 
+    /// Takes a structure that may be null, as the value of a tagged field. Apache Kafka's marker
+    /// is of variable length there, and 0 or 1 instead of -1 or 1.
+    pub fn read_nullable_tagged_structure<T: Structure>(
+        &mut self,
+        version: i16,
+    ) -> Result<Option<T>, DecodeError> {
+        match self.read_unsigned_varint()? {
+            0 => Ok(None),
+            _ => T::read(self, version).map(Some),
+        }
+    }
+
     /// Takes the tagged fields at the end of a structure. `read` takes the value of a tag that it
     /// knows and answers true; the others are returned.
     pub fn read_tagged_fields(

@@ -266,6 +266,16 @@ impl Writer {
         }
     }
 
+    /// Puts a structure that may be null, as the value of a tagged field.
+    pub fn write_nullable_tagged_structure<T: Structure>(
+        &mut self,
+        value: Option<&T>,
+        version: i16,
+    ) -> Result<(), EncodeError> {
+        self.write_unsigned_varint(u32::from(value.is_some()));
+        value.map_or(Ok(()), |value| value.write(self, version))
+    }
+
     /// Puts a tagged field: tag, size, and what `write` puts.
     pub fn write_tagged_field(
         &mut self,
