@@ -1,1 +1,22 @@
 //! Coordinators as decide and replay cores.
+//!
+//! A coordinator keeps the state of one partition of an internal topic: `__consumer_offsets` for
+//! groups. A decision turns the state, a request and the time into records and a response; whoever
+//! calls appends the records and holds the response back until they are committed. Replaying the
+//! records of the partition gives the state again, here or in Apache Kafka.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`record`] | keys and values of `__consumer_offsets` |
+//! | [`group`] | groups, their members and their committed offsets |
+//!
+//! This crate knows no clock, socket, file, thread or chance, nothing of logs and replicas, and not
+//! which broker leads a partition.
+
+#![forbid(unsafe_code)]
+
+mod error;
+pub mod group;
+pub mod record;
+
+pub use error::Error;

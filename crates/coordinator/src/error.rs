@@ -1,0 +1,31 @@
+//! What can be wrong with the records of a coordinator.
+
+use ottla_protocol::{DecodeError, EncodeError};
+
+/// A record of a coordinator can't be read or written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The key's type is of no record that this release knows.
+    #[error("unknown coordinator record type {record_type}")]
+    UnknownRecordType {
+        /// The type in front of the key.
+        record_type: i16,
+    },
+    /// The record has no key.
+    #[error("a coordinator record has no key")]
+    MissingKey,
+    /// The key's or value's bytes are not what its type says.
+    #[error("{part} of coordinator record type {record_type}: {source}")]
+    Malformed {
+        /// Key or value.
+        part: &'static str,
+        /// The type in front of the key.
+        record_type: i16,
+        /// What is wrong with the bytes.
+        source: DecodeError,
+    },
+    /// A record of our own can't be put into bytes.
+    #[error("coordinator record can't be written: {0}")]
+    Encode(#[from] EncodeError),
+}

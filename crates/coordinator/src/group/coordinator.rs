@@ -1,0 +1,391 @@
+//! The state of one partition, and the classic protocol's requests to it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ottla_protocol::messages::OffsetCommitKey;
+use ottla_protocol::messages::{
+    HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, LeaveGroupRequest, LeaveGroupResponse,
+    SyncGroupRequest,
+};
+use ottla_protocol::{ErrorCode, KafkaString};
+
+use super::classic::{
+    ClassicDecision, ClassicGroup, Waiting, join_error, member_response, sync_error,
+};
+use super::decision::{Decision, Effects, Now, Released, RequestContext};
+use super::offsets::{CommittedOffset, OffsetStore};
+use super::other::{OtherGroup, OtherGroupType};
+use super::timers::{TimerAction, TimerKey, Timers};
+use super::{Group, GroupCoordinatorConfig};
+use crate::record::{CoordinatorRecord, RecordKey, RecordValue, VersionedValue};
+
+/// Groups and offsets of one partition of `__consumer_offsets`.
+///
+/// Its methods are of four kinds. While the partition is loaded: [`replay`](Self::replay) and
+/// [`replay_end_transaction`](Self::replay_end_transaction) for each record in order, then
+/// [`loaded`](Self::loaded). Decisions: each takes a request and gives a [`Decision`]. Questions,
+/// that change nothing, and whose answers wait for the records before them too. And time:
+/// [`next_deadline`](Self::next_deadline), [`handle_timeout`](Self::handle_timeout). Last of all
+/// [`unload`](Self::unload), when another broker leads.
+#[derive(Debug)]
+pub struct GroupCoordinator {
+    pub(super) config: Arc<GroupCoordinatorConfig>,
+    pub(super) groups: BTreeMap<KafkaString, Group>,
+    pub(super) offsets: OffsetStore,
+    pub(super) timers: Timers,
+    is_loaded: bool,
+}
+
+impl GroupCoordinator {
+    /// A coordinator of a partition that has no records yet.
+    #[must_use]
+    pub fn new(config: Arc<GroupCoordinatorConfig>) -> Self {
+        Self {
+            config,
+            groups: BTreeMap::new(),
+            offsets: OffsetStore::default(),
+            timers: Timers::default(),
+            is_loaded: false,
+        }
+    }
+
+    /// Takes a record of the partition into the state.
+    ///
+    /// `offset` is the record's, `producer_id` that of its batch if the batch is transactional.
+    /// For each key there may be any number of records; the last one counts.
+    pub fn replay(
+        &mut self,
+        now: Now,
+        offset: i64,
+        producer_id: Option<i64>,
+        record: &CoordinatorRecord,
+    ) {
+        if let Some(group_type) = OtherGroupType::of(&record.key) {
+            self.replay_other(group_type, record);
+            return;
+        }
+        match (&record.key, &record.value) {
+            (RecordKey::OffsetCommit(key), value) => {
+                let committed = CommittedOffset::of(offset, value.as_ref());
+                self.replay_offset(now, producer_id, key, committed);
+            }
+            (RecordKey::LegacyOffsetCommit(key), value) => {
+                let committed = CommittedOffset::of(offset, value.as_ref());
+                let key = OffsetCommitKey {
+                    group: key.group.clone(),
+                    topic: key.topic.clone(),
+                    partition: key.partition,
+                };
+                self.replay_offset(now, producer_id, &key, committed);
+            }
+            (RecordKey::GroupMetadata(key), Some(VersionedValue { value, .. })) => {
+                if let RecordValue::GroupMetadata(value) = value
+                    && !self.is_loaded
+                {
+                    // Once loaded, the group that this record was made of is here already, and
+                    // may wait for its members.
+                    let group_id = key.group.detached();
+                    let group = ClassicGroup::from_record(group_id.clone(), value);
+                    self.groups
+                        .insert(group_id, Group::Classic(Box::new(group)));
+                }
+            }
+            (RecordKey::GroupMetadata(key), None) => {
+                if let Some(Group::Classic(_)) = self.groups.get(&key.group) {
+                    self.groups.remove(&key.group);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn replay_other(&mut self, group_type: OtherGroupType, record: &CoordinatorRecord) {
+        let group_id = record.key.group_id();
+        let is_same_type =
+            |group: &Group| matches!(group, Group::Other(other) if other.group_type == group_type);
+        match self.groups.get(group_id) {
+            Some(group) if is_same_type(group) => {}
+            // What is left of a group that changed its protocol.
+            Some(_) | None if record.value.is_none() => return,
+            Some(Group::Classic(group)) if group.protocol_type().is_some() => {
+                // An upgrade writes the classic group's tombstone first; this can't be one.
+                tracing::warn!(
+                    group = %group_id,
+                    record = record.key.name(),
+                    "skipped a record of another protocol than the group's"
+                );
+                return;
+            }
+            // A group that was there for its offsets only turns out to have a protocol.
+            Some(_) | None => {
+                let group = OtherGroup::new(group_type);
+                self.groups.insert(group_id.detached(), Group::Other(group));
+            }
+        }
+        if let Some(Group::Other(group)) = self.groups.get_mut(group_id) {
+            group.replay(record);
+            if !group.has_records() {
+                self.groups.remove(group_id);
+            }
+        }
+    }
+
+    /// All records of the partition have been replayed: members are expected to be heard of.
+    pub fn loaded(&mut self, now: Now) {
+        self.is_loaded = true;
+        let group_ids: Vec<KafkaString> = self.groups.keys().cloned().collect();
+        let config = Arc::clone(&self.config);
+        for group_id in group_ids {
+            match self.groups.get_mut(&group_id) {
+                Some(Group::Classic(group)) => {
+                    let mut effects = Effects::default();
+                    let mut decision = ClassicDecision {
+                        group,
+                        timers: &mut self.timers,
+                        config: &config,
+                        effects: &mut effects,
+                        now,
+                    };
+                    decision.expect_heartbeats();
+                }
+                Some(Group::Other(group)) => tracing::warn!(
+                    group = %group_id,
+                    group_type = group.group_type.name(),
+                    members = group.member_count(),
+                    "a group of this type is kept but not served"
+                ),
+                None => {}
+            }
+        }
+        self.schedule_expiration(now);
+    }
+
+    /// Another broker leads the partition: gives the responses to all requests that wait.
+    pub fn unload(mut self) -> Vec<Released> {
+        let mut released = Vec::new();
+        for group in self.groups.values_mut() {
+            let Group::Classic(group) = group else {
+                continue;
+            };
+            released.extend(group.unload().into_iter().map(|waiting| match waiting {
+                Waiting::Join(token, member_id) => {
+                    Released::Join(token, join_error(member_id, ErrorCode::NOT_COORDINATOR))
+                }
+                Waiting::Sync(token) => {
+                    Released::Sync(token, sync_error(ErrorCode::NOT_COORDINATOR))
+                }
+            }));
+        }
+        released
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is to be called, in monotonic milliseconds.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<i64> {
+        self.timers.next_deadline()
+    }
+
+    /// Does one thing whose time has come; none if there is nothing.
+    ///
+    /// To be called until it gives none, each decision's records being replayed before the next.
+    pub fn handle_timeout(&mut self, now: Now) -> Option<Decision<()>> {
+        let (key, action) = self.timers.take_due(now.monotonic_ms)?;
+        let group_id = match &key {
+            TimerKey::Heartbeat { group_id, .. }
+            | TimerKey::Join { group_id }
+            | TimerKey::Sync { group_id } => group_id.clone(),
+            TimerKey::Expiration => return Some(self.expire_group_metadata(now)),
+        };
+        let decided = self.with_classic(now, &group_id, |decision| match (action, &key) {
+            (TimerAction::ExpireMember, TimerKey::Heartbeat { member_id, .. }) => {
+                decision.expire_member(member_id);
+            }
+            (
+                TimerAction::InitialRebalance {
+                    delay_ms,
+                    remaining_ms,
+                },
+                _,
+            ) => decision.end_initial_delay(delay_ms, remaining_ms),
+            (TimerAction::CompleteJoin, _) => decision.complete_join(),
+            (TimerAction::ExpirePendingSync { generation_id }, _) => {
+                decision.expire_pending_sync(generation_id);
+            }
+            (TimerAction::ExpireMember | TimerAction::ExpireGroupMetadata, _) => {}
+        });
+        Some(match decided {
+            Some(((), effects)) => effects.with(()),
+            None => Decision::without_records(()),
+        })
+    }
+
+    /// Takes the classic group in hand, if there is one of that id.
+    pub(super) fn with_classic<R>(
+        &mut self,
+        now: Now,
+        group_id: &str,
+        decide: impl FnOnce(&mut ClassicDecision<'_>) -> R,
+    ) -> Option<(R, Effects)> {
+        let Some(Group::Classic(group)) = self.groups.get_mut(group_id) else {
+            return None;
+        };
+        let mut effects = Effects::default();
+        let response = decide(&mut ClassicDecision {
+            group,
+            timers: &mut self.timers,
+            config: &self.config,
+            effects: &mut effects,
+            now,
+        });
+        Some((response, effects))
+    }
+
+    /// JoinGroup. The response is always among those released, here or later.
+    pub fn join_group(
+        &mut self,
+        now: Now,
+        context: &RequestContext<'_>,
+        request: &JoinGroupRequest,
+    ) -> Decision<()> {
+        let refuse = |member_id: KafkaString, error| {
+            let mut effects = Effects::default();
+            effects.join(context.token, join_error(member_id, error));
+            effects.with(())
+        };
+        if request.group_id.is_empty() {
+            return refuse(request.member_id.clone(), ErrorCode::INVALID_GROUP_ID);
+        }
+        let allowed = self.config.session_timeout_min_ms..=self.config.session_timeout_max_ms;
+        if !allowed.contains(&request.session_timeout_ms) {
+            return refuse(
+                request.member_id.clone(),
+                ErrorCode::INVALID_SESSION_TIMEOUT,
+            );
+        }
+        match self.groups.get(&request.group_id) {
+            Some(Group::Other(group))
+                if !group.is_empty() || group.group_type == OtherGroupType::Share =>
+            {
+                refuse(KafkaString::new(), ErrorCode::INCONSISTENT_GROUP_PROTOCOL)
+            }
+            Some(Group::Other(group)) => {
+                // The group has lost its last member: the classic protocol takes it over.
+                let tombstones = group.tombstones();
+                self.groups.remove(&request.group_id);
+                let mut decision = self.join_classic_group(now, context, request);
+                decision.records.splice(0..0, tombstones);
+                decision
+            }
+            Some(Group::Classic(_)) | None => self.join_classic_group(now, context, request),
+        }
+    }
+
+    fn join_classic_group(
+        &mut self,
+        now: Now,
+        context: &RequestContext<'_>,
+        request: &JoinGroupRequest,
+    ) -> Decision<()> {
+        let is_new = !self.groups.contains_key(&request.group_id);
+        if is_new {
+            if !request.member_id.is_empty() {
+                let mut effects = Effects::default();
+                let response = join_error(request.member_id.clone(), ErrorCode::UNKNOWN_MEMBER_ID);
+                effects.join(context.token, response);
+                return effects.with(());
+            }
+            self.create_classic_group(now, &request.group_id);
+        }
+        let decided = self.with_classic(now, &request.group_id, |decision| {
+            if decision.accepts(&request.member_id) {
+                decision.join(context, request);
+            } else {
+                decision.refuse_for_size(context, &request.member_id);
+            }
+            if is_new {
+                decision.record_first();
+            }
+        });
+        match decided {
+            Some(((), effects)) => effects.with(()),
+            None => Decision::without_records(()),
+        }
+    }
+
+    /// Brings a classic group into being that is in memory only, until it has a record.
+    pub(super) fn create_classic_group(&mut self, now: Now, group_id: &KafkaString) {
+        let group_id = group_id.detached();
+        let group = ClassicGroup::new(group_id.clone(), now.wall_ms);
+        self.groups
+            .insert(group_id, Group::Classic(Box::new(group)));
+    }
+
+    /// SyncGroup. The response is always among those released, here or later.
+    pub fn sync_group(
+        &mut self,
+        now: Now,
+        context: &RequestContext<'_>,
+        request: &SyncGroupRequest,
+    ) -> Decision<()> {
+        let refuse = |error| {
+            let mut effects = Effects::default();
+            effects.sync(context.token, sync_error(error));
+            effects.with(())
+        };
+        if request.group_id.is_empty() {
+            return refuse(ErrorCode::INVALID_GROUP_ID);
+        }
+        let decided = self.with_classic(now, &request.group_id, |decision| {
+            decision.sync(context, request);
+        });
+        match decided {
+            Some(((), effects)) => effects.with(()),
+            None => refuse(ErrorCode::UNKNOWN_MEMBER_ID),
+        }
+    }
+
+    /// Heartbeat.
+    pub fn heartbeat(
+        &mut self,
+        now: Now,
+        request: &HeartbeatRequest,
+    ) -> Decision<HeartbeatResponse> {
+        let result = if request.group_id.is_empty() {
+            Err(ErrorCode::INVALID_GROUP_ID)
+        } else {
+            self.with_classic(now, &request.group_id, |decision| {
+                decision.heartbeat(request)
+            })
+            .map_or(Err(ErrorCode::UNKNOWN_MEMBER_ID), |(result, _)| result)
+        };
+        Decision::without_records(HeartbeatResponse {
+            error_code: result.err().unwrap_or(ErrorCode::NONE).0,
+            ..HeartbeatResponse::default()
+        })
+    }
+
+    /// LeaveGroup. A request before version 3 has its one member among the members too.
+    pub fn leave_group(
+        &mut self,
+        now: Now,
+        request: &LeaveGroupRequest,
+    ) -> Decision<LeaveGroupResponse> {
+        if request.group_id.is_empty() {
+            return Decision::without_records(LeaveGroupResponse {
+                error_code: ErrorCode::INVALID_GROUP_ID.0,
+                ..LeaveGroupResponse::default()
+            });
+        }
+        let decided = self.with_classic(now, &request.group_id, |decision| decision.leave(request));
+        let (members, effects) = decided.unwrap_or_else(|| {
+            let unknown = |member| member_response(member, Err(ErrorCode::UNKNOWN_MEMBER_ID));
+            let members = request.members.iter().map(unknown).collect();
+            (members, Effects::default())
+        });
+        effects.with(LeaveGroupResponse {
+            members,
+            ..LeaveGroupResponse::default()
+        })
+    }
+}

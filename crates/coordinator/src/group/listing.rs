@@ -1,0 +1,147 @@
+//! DescribeGroups, ListGroups and DeleteGroups.
+
+use ottla_protocol::messages::delete_groups_response::DeletableGroupResult;
+use ottla_protocol::messages::describe_groups_response::DescribedGroup;
+use ottla_protocol::messages::list_groups_response::ListedGroup;
+use ottla_protocol::{ErrorCode, KafkaString};
+
+use super::classic::metadata_key;
+use super::decision::{Decision, Effects};
+use super::other::OtherGroup;
+use super::{ClassicGroupState, Group, GroupCoordinator};
+use crate::record::CoordinatorRecord;
+
+/// The first version in which a group that is not there is an error.
+const VERSION_GROUP_ID_NOT_FOUND: i16 = 6;
+
+impl GroupCoordinator {
+    /// DescribeGroups, for those of the groups that live in this partition.
+    #[must_use]
+    pub fn describe_groups(
+        &self,
+        api_version: i16,
+        group_ids: &[KafkaString],
+    ) -> Vec<DescribedGroup> {
+        group_ids
+            .iter()
+            .map(|group_id| match self.groups.get(group_id) {
+                Some(Group::Classic(group)) => group.describe(),
+                Some(Group::Other(_)) => describe_missing(
+                    api_version,
+                    group_id,
+                    format!("Group {group_id} is not a classic group."),
+                ),
+                None => describe_missing(
+                    api_version,
+                    group_id,
+                    format!("Group {group_id} not found."),
+                ),
+            })
+            .collect()
+    }
+
+    /// ListGroups: the groups of this partition in these states and of these types, or in any.
+    #[must_use]
+    pub fn list_groups(&self, states: &[KafkaString], types: &[KafkaString]) -> Vec<ListedGroup> {
+        let states: Vec<String> = states
+            .iter()
+            .map(|state| state.to_lowercase().trim().to_owned())
+            .collect();
+        let types: Vec<String> = types.iter().map(|name| name.to_lowercase()).collect();
+        self.groups
+            .iter()
+            .map(|(group_id, group)| listed(group_id, group))
+            .filter(|group| {
+                (states.is_empty() || states.contains(&group.group_state.to_lowercase()))
+                    && (types.is_empty() || types.iter().any(|name| group.group_type == *name))
+            })
+            .collect()
+    }
+
+    /// DeleteGroups, for those of the groups that live in this partition.
+    pub fn delete_groups(
+        &mut self,
+        group_ids: &[KafkaString],
+    ) -> Decision<Vec<DeletableGroupResult>> {
+        let mut effects = Effects::default();
+        let mut results: Vec<DeletableGroupResult> = Vec::with_capacity(group_ids.len());
+        for group_id in group_ids {
+            if results.iter().any(|result| result.group_id == *group_id) {
+                continue;
+            }
+            let error = match self.groups.get(group_id) {
+                Some(group) => group.validate_delete().err(),
+                None => Some(ErrorCode::GROUP_ID_NOT_FOUND),
+            };
+            if error.is_none() {
+                self.delete_all_offsets(group_id, &mut effects.records);
+                self.delete_group(group_id, &mut effects.records);
+            }
+            results.push(DeletableGroupResult {
+                group_id: group_id.clone(),
+                error_code: error.unwrap_or(ErrorCode::NONE).0,
+                ..DeletableGroupResult::default()
+            });
+        }
+        effects.with(results)
+    }
+
+    /// Makes the tombstones of an empty group; replaying them removes it.
+    pub(super) fn delete_group(
+        &self,
+        group_id: &KafkaString,
+        records: &mut Vec<CoordinatorRecord>,
+    ) {
+        match self.groups.get(group_id) {
+            Some(Group::Classic(_)) => {
+                records.push(CoordinatorRecord::tombstone(metadata_key(group_id)));
+            }
+            Some(Group::Other(group)) => records.extend(group.tombstones()),
+            None => {}
+        }
+    }
+}
+
+fn listed(group_id: &KafkaString, group: &Group) -> ListedGroup {
+    let (protocol_type, state, group_type) = match group {
+        Group::Classic(group) => (
+            group.protocol_type().cloned().unwrap_or_default(),
+            group.state().name(),
+            "classic",
+        ),
+        Group::Other(group) => (
+            KafkaString::from_static(group.group_type.name()),
+            other_state(group),
+            group.group_type.name(),
+        ),
+    };
+    ListedGroup {
+        group_id: group_id.clone(),
+        protocol_type,
+        group_state: KafkaString::from_static(state),
+        group_type: KafkaString::from_static(group_type),
+        ..ListedGroup::default()
+    }
+}
+
+/// The state of a group that is not served: without members it is clear, with them nobody knows.
+fn other_state(group: &OtherGroup) -> &'static str {
+    if group.is_empty() {
+        ClassicGroupState::Empty.name()
+    } else {
+        "Unknown"
+    }
+}
+
+fn describe_missing(api_version: i16, group_id: &KafkaString, message: String) -> DescribedGroup {
+    let mut described = DescribedGroup {
+        group_id: group_id.clone(),
+        group_state: KafkaString::from_static(ClassicGroupState::Dead.name()),
+        ..DescribedGroup::default()
+    };
+    if api_version >= VERSION_GROUP_ID_NOT_FOUND {
+        described.error_code = ErrorCode::GROUP_ID_NOT_FOUND.0;
+        described.error_message = Some(KafkaString::from(message));
+    }
+    described
+}

@@ -1,0 +1,67 @@
+//! Groups of one partition of `__consumer_offsets`: their members and their committed offsets.
+//!
+//! A group's partition is [`partition_for`] its id. Its records hold committed offsets and, per
+//! protocol, the group and its members. The classic protocol is served; groups of the consumer,
+//! share and streams protocols are kept as their records are, and not served.
+
+mod classic;
+mod config;
+mod coordinator;
+mod decision;
+mod expiration;
+mod listing;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
+mod offsets;
+mod other;
+mod partition;
+#[cfg(test)]
+mod tests;
+mod timers;
+
+pub use classic::ClassicGroupState;
+pub use config::GroupCoordinatorConfig;
+pub use coordinator::GroupCoordinator;
+pub use decision::{Client, Decision, Now, Released, RequestContext, RequestToken};
+pub use expiration::DeletedTopic;
+pub use offset_commit::offset_commit_failure;
+pub use partition::partition_for;
+
+use classic::ClassicGroup;
+use other::OtherGroup;
+use ottla_protocol::ErrorCode;
+
+/// A group of whichever protocol.
+#[derive(Debug)]
+enum Group {
+    Classic(Box<ClassicGroup>),
+    Other(OtherGroup),
+}
+
+impl Group {
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Classic(group) => group.is_empty(),
+            Self::Other(group) => group.is_empty(),
+        }
+    }
+
+    /// Whether any member subscribes to the topic.
+    fn is_subscribed_to(&self, topic: &str) -> bool {
+        match self {
+            Self::Classic(group) => group.is_subscribed_to(topic),
+            // What its members subscribe to is not kept: offsets that may be in use stay.
+            Self::Other(group) => !group.is_empty(),
+        }
+    }
+
+    /// Whether the group may be deleted now.
+    fn validate_delete(&self) -> Result<(), ErrorCode> {
+        if self.is_empty() {
+            Ok(())
+        } else {
+            Err(ErrorCode::NON_EMPTY_GROUP)
+        }
+    }
+}
