@@ -42,6 +42,9 @@ pub(super) const TRANSACTIONAL_FLAG: i16 = 0x10;
 pub(super) const CONTROL_FLAG: i16 = 0x20;
 pub(super) const DELETE_HORIZON_FLAG: i16 = 0x40;
 
+/// The least that any message format has after its length.
+const LEGACY_RECORD_OVERHEAD_V0: i32 = 14;
+
 /// The bytes of one header.
 pub(super) type HeaderBytes = [u8; RECORD_BATCH_OVERHEAD];
 
@@ -68,25 +71,31 @@ impl<'a> BatchHeader<'a> {
     /// Views the header at the start of `bytes`, checking its magic and that its length can hold
     /// a header; whether the records are there too is not asked.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, RecordError> {
-        let Some(header) = bytes.first_chunk::<RECORD_BATCH_OVERHEAD>() else {
-            if let Some(&magic) = bytes.get(field::MAGIC)
-                && magic.cast_signed() != MAGIC_V2
-            {
-                return Err(RecordError::UnexpectedMagic(magic.cast_signed()));
-            }
-            return Err(RecordError::Truncated {
-                needed: RECORD_BATCH_OVERHEAD,
-                remaining: bytes.len(),
-            });
+        let truncated = RecordError::Truncated {
+            needed: RECORD_BATCH_OVERHEAD,
+            remaining: bytes.len(),
         };
-        let view = Self { bytes: header };
-        if view.magic() != MAGIC_V2 {
-            return Err(RecordError::UnexpectedMagic(view.magic()));
+        // In the order in which Apache Kafka looks at them: length, magic, then the rest.
+        let Some(&[.., l0, l1, l2, l3]) = bytes.first_chunk::<LOG_OVERHEAD>() else {
+            return Err(truncated);
+        };
+        let length = i32::from_be_bytes([l0, l1, l2, l3]);
+        if length < LEGACY_RECORD_OVERHEAD_V0 {
+            return Err(RecordError::InvalidLength(length));
         }
-        match usize::try_from(view.length()) {
-            Ok(length) if length >= RECORD_BATCH_OVERHEAD - LOG_OVERHEAD => Ok(view),
-            _ => Err(RecordError::InvalidLength(view.length())),
+        match bytes.get(field::MAGIC).map(|magic| magic.cast_signed()) {
+            None => return Err(truncated),
+            Some(MAGIC_V2) => {}
+            Some(magic) => return Err(RecordError::UnexpectedMagic(magic)),
         }
+        match usize::try_from(length) {
+            Ok(length) if length >= RECORD_BATCH_OVERHEAD - LOG_OVERHEAD => {}
+            _ => return Err(RecordError::InvalidLength(length)),
+        }
+        bytes
+            .first_chunk()
+            .map(|header| Self { bytes: header })
+            .ok_or(truncated)
     }
 
     /// The offset of the first record. Compaction may have removed that record since.

@@ -14,6 +14,7 @@ mod error;
 mod reader;
 #[expect(clippy::module_inception, reason = "the word for one record is record")]
 mod record;
+pub mod validate;
 mod varint;
 
 #[cfg(test)]

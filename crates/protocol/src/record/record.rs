@@ -113,7 +113,7 @@ impl<'a> Headers<'a> {
     }
 
     /// The headers in order.
-    pub fn iter(&self) -> impl Iterator<Item = RecordHeader<'a>> + use<'a> {
+    pub fn iter(&self) -> impl Iterator<Item = RecordHeader<'a>> + Clone + use<'a> {
         let mut cursor = Cursor::new(self.bytes);
         (0..self.count).map_while(move |_| {
             let key = cursor.nullable_bytes().ok()??;

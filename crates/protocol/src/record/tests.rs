@@ -1,3 +1,6 @@
+mod golden;
+mod validation;
+
 use super::*;
 
 /// A batch over ten offsets without any record left, as compaction may leave it.

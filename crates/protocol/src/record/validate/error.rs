@@ -1,0 +1,68 @@
+use crate::ErrorCode;
+use crate::record::{BuildError, RecordError};
+
+/// Why records may not be appended.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ValidationError {
+    /// What the producer is told.
+    pub code: ErrorCode,
+    /// What is wrong, for the log and, if records are rejected, for the producer.
+    pub message: String,
+    /// The records that are wrong, if it is a matter of single records.
+    pub record_errors: Vec<RejectedRecord>,
+}
+
+/// A record that may not be appended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RejectedRecord {
+    /// The position of the record in its batch.
+    pub batch_index: i32,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+impl ValidationError {
+    pub(super) fn new(code: ErrorCode, message: String) -> Self {
+        Self {
+            code,
+            message,
+            record_errors: Vec::new(),
+        }
+    }
+
+    pub(super) fn invalid_record(message: String) -> Self {
+        Self::new(ErrorCode::INVALID_RECORD, message)
+    }
+
+    /// The `error_message` of the produce response: Apache Kafka sends one only with records.
+    #[must_use]
+    pub fn response_message(&self) -> Option<&str> {
+        (!self.record_errors.is_empty()).then_some(&self.message)
+    }
+}
+
+impl From<RecordError> for ValidationError {
+    fn from(error: RecordError) -> Self {
+        let code = match &error {
+            RecordError::InvalidLength(_)
+            | RecordError::UnexpectedMagic(_)
+            | RecordError::CrcMismatch { .. } => ErrorCode::CORRUPT_MESSAGE,
+            // Apache Kafka has no code for these: the exception of a library comes through.
+            RecordError::UnknownCodec(_)
+            | RecordError::InvalidVarint(_)
+            | RecordError::Compression(_) => ErrorCode::UNKNOWN_SERVER_ERROR,
+            RecordError::Truncated { .. }
+            | RecordError::InvalidRecord(_)
+            | RecordError::InvalidCount(_)
+            | RecordError::InvalidControlRecord(_) => ErrorCode::INVALID_RECORD,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<BuildError> for ValidationError {
+    fn from(error: BuildError) -> Self {
+        Self::new(ErrorCode::UNKNOWN_SERVER_ERROR, error.to_string())
+    }
+}
