@@ -119,6 +119,59 @@ impl ApiKey {
         }
     }
 
+    /// Whether a request needs the right to act for the cluster, as brokers and controllers have.
+    #[must_use]
+    pub const fn is_cluster_action(self) -> bool {
+        matches!(
+            self,
+            Self::WriteTxnMarkers
+                | Self::Vote
+                | Self::BeginQuorumEpoch
+                | Self::EndQuorumEpoch
+                | Self::DescribeQuorum
+                | Self::AlterPartition
+                | Self::UpdateFeatures
+                | Self::Envelope
+                | Self::BrokerRegistration
+                | Self::BrokerHeartbeat
+                | Self::AllocateProducerIds
+                | Self::InitializeShareGroupState
+                | Self::ReadShareGroupState
+                | Self::WriteShareGroupState
+                | Self::DeleteShareGroupState
+                | Self::ReadShareGroupStateSummary
+        )
+    }
+
+    /// Whether a broker hands the request on to the active controller.
+    #[must_use]
+    pub const fn is_forwardable(self) -> bool {
+        matches!(
+            self,
+            Self::CreateTopics
+                | Self::DeleteTopics
+                | Self::CreateAcls
+                | Self::DeleteAcls
+                | Self::AlterConfigs
+                | Self::CreatePartitions
+                | Self::CreateDelegationToken
+                | Self::RenewDelegationToken
+                | Self::ExpireDelegationToken
+                | Self::ElectLeaders
+                | Self::IncrementalAlterConfigs
+                | Self::AlterPartitionReassignments
+                | Self::ListPartitionReassignments
+                | Self::AlterClientQuotas
+                | Self::AlterUserScramCredentials
+                | Self::DescribeQuorum
+                | Self::UpdateFeatures
+                | Self::UnregisterBroker
+                | Self::AllocateProducerIds
+                | Self::AddRaftVoter
+                | Self::RemoveRaftVoter
+        )
+    }
+
     /// Whether the API is served on listeners of this kind.
     #[must_use]
     pub const fn is_on(self, listener: ListenerKind) -> bool {

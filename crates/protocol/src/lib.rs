@@ -8,6 +8,7 @@
 //! | [`record`], [`compression`] | record batches and what compresses them |
 //! | [`messages`] | every message, generated from `schema/` |
 //! | [`api_key`] | [`ApiKey`], all APIs with their versions and listeners |
+//! | [`frame`] | requests and responses with their headers and sizes |
 //! | [`error_code`] | [`ErrorCode`], all error codes of the protocol |
 //!
 //! This crate knows no clock, socket, file or thread, and nothing of what a message does.
@@ -18,6 +19,7 @@ pub mod api_key;
 pub mod codec;
 pub mod compression;
 pub mod error_code;
+pub mod frame;
 pub mod ids;
 pub mod messages;
 pub mod record;
