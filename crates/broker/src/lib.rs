@@ -1,3 +1,4 @@
 //! The I/O shell that drives all cores.
 
 pub mod config;
+pub mod metrics;

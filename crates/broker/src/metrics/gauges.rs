@@ -1,0 +1,57 @@
+//! Sizes and offsets, asked of the node when `/metrics` is read.
+
+use std::fmt::Debug;
+
+/// Who knows the present sizes and offsets.
+pub trait GaugeSource: Send + Sync + Debug {
+    /// The node's sizes.
+    fn node_gauges(&self) -> NodeGauges;
+    /// Each local log's.
+    fn log_gauges(&self) -> Vec<LogGauges>;
+}
+
+/// Sizes of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each is Kafka's metric of the same name")]
+pub struct NodeGauges {
+    pub partition_count: u64,
+    pub leader_count: u64,
+    pub under_replicated_partitions: u64,
+    pub under_min_isr_partition_count: u64,
+    pub offline_replica_count: u64,
+    pub producer_id_count: u64,
+    /// Whether this node is the active controller.
+    pub active_controller: bool,
+    pub active_broker_count: u64,
+    pub fenced_broker_count: u64,
+    pub global_topic_count: u64,
+    pub global_partition_count: u64,
+    pub offline_partitions_count: u64,
+    pub last_applied_record_offset: i64,
+    pub offline_log_directory_count: u64,
+    pub incremental_fetch_sessions: u64,
+    pub incremental_fetch_partitions_cached: u64,
+    /// Parked requests by operation, such as `Produce` and `Fetch`.
+    pub purgatory_sizes: Vec<(&'static str, u64)>,
+    /// Open connections by listener.
+    pub connection_counts: Vec<(String, u64)>,
+    /// Groups by state, such as `Stable`.
+    pub group_counts: Vec<(&'static str, u64)>,
+}
+
+/// Sizes of a log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogGauges {
+    /// Its topic.
+    pub topic: String,
+    /// Its partition.
+    pub partition: i32,
+    /// Its bytes on disk.
+    pub size: u64,
+    /// Its segments.
+    pub segments: u64,
+    /// Its first offset.
+    pub log_start_offset: i64,
+    /// The offset after its last.
+    pub log_end_offset: i64,
+}

@@ -1,0 +1,132 @@
+//! What a node counts and measures, under the names that the dashboards of Kafka's users have: those that the usual
+//! rules of the Prometheus JMX exporter make of Kafka's own metrics.
+//!
+//! The hot path holds handles ([`TopicMetrics`], [`RequestMetrics`]) and adds to atomics; names and labels are put
+//! together only when `/metrics` is read. Sizes and offsets are asked of the node at that moment, through
+//! [`GaugeSource`].
+
+mod distribution;
+mod exposition;
+mod gauges;
+pub mod http;
+mod process;
+mod request;
+#[cfg(test)]
+mod tests;
+mod topic;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Weak};
+
+use ottla_protocol::ApiKey;
+use parking_lot::RwLock;
+use prometheus_client::registry::Registry;
+
+pub use gauges::{GaugeSource, LogGauges, NodeGauges};
+pub use request::{RequestMetrics, RequestTimes};
+pub use topic::{Counter, TopicMetrics};
+
+/// For how long at least a measured time takes part in the quantiles, in milliseconds.
+const WINDOW_MS: i64 = 60_000;
+
+/// Everything that a node counts and measures.
+#[derive(Debug)]
+pub struct Metrics {
+    all_topics: TopicMetrics,
+    topics: RwLock<BTreeMap<String, Arc<TopicMetrics>>>,
+    requests: Vec<RequestMetrics>,
+    fetch_consumer: RequestMetrics,
+    fetch_follower: RequestMetrics,
+    source: RwLock<Option<Weak<dyn GaugeSource>>>,
+    window_started_ms: AtomicI64,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            all_topics: TopicMetrics::default(),
+            topics: RwLock::default(),
+            requests: ApiKey::ALL
+                .iter()
+                .map(|key| RequestMetrics::new(*key, key.name()))
+                .collect(),
+            fetch_consumer: RequestMetrics::new(ApiKey::Fetch, "FetchConsumer"),
+            fetch_follower: RequestMetrics::new(ApiKey::Fetch, "FetchFollower"),
+            source: RwLock::default(),
+            window_started_ms: AtomicI64::new(i64::MIN),
+        }
+    }
+}
+
+impl Metrics {
+    /// The counters over all topics.
+    pub fn all_topics(&self) -> &TopicMetrics {
+        &self.all_topics
+    }
+
+    /// The counters of a topic; a partition asks once and keeps the handle.
+    pub fn topic(&self, name: &str) -> Arc<TopicMetrics> {
+        if let Some(topic) = self.topics.read().get(name) {
+            return Arc::clone(topic);
+        }
+        Arc::clone(self.topics.write().entry(name.to_owned()).or_default())
+    }
+
+    /// Forgets the counters of a deleted topic.
+    pub fn remove_topic(&self, name: &str) {
+        self.topics.write().remove(name);
+    }
+
+    /// The measures of an API.
+    pub fn request(&self, key: ApiKey) -> &RequestMetrics {
+        let position = ApiKey::ALL.binary_search_by_key(&key.code(), |known| known.code());
+        &self.requests[position.expect("every key is among all keys")]
+    }
+
+    /// The measures of Fetch from consumers, or from followers; Kafka keeps them beside those of Fetch.
+    pub fn fetch(&self, from_follower: bool) -> &RequestMetrics {
+        if from_follower {
+            &self.fetch_follower
+        } else {
+            &self.fetch_consumer
+        }
+    }
+
+    /// Says whom to ask for sizes and offsets.
+    pub fn set_source(&self, source: Weak<dyn GaugeSource>) {
+        *self.source.write() = Some(source);
+    }
+
+    /// Everything in OpenMetrics text form.
+    ///
+    /// # Errors
+    /// Never in practice: writing into a string doesn't fail.
+    pub fn render(self: &Arc<Self>, now_ms: i64) -> Result<String, std::fmt::Error> {
+        self.rotate(now_ms);
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(exposition::Exposition::new(Arc::clone(self))));
+        registry.register_collector(Box::new(process::Process));
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry)?;
+        Ok(text)
+    }
+
+    fn source(&self) -> Option<Arc<dyn GaugeSource>> {
+        self.source.read().as_ref().and_then(Weak::upgrade)
+    }
+
+    fn all_requests(&self) -> impl Iterator<Item = &RequestMetrics> {
+        self.requests
+            .iter()
+            .chain([&self.fetch_consumer, &self.fetch_follower])
+    }
+
+    fn rotate(&self, now_ms: i64) {
+        let started = self.window_started_ms.load(Ordering::Relaxed);
+        if now_ms.saturating_sub(started) >= WINDOW_MS {
+            self.window_started_ms.store(now_ms, Ordering::Relaxed);
+            self.all_requests().for_each(RequestMetrics::rotate);
+        }
+    }
+}
