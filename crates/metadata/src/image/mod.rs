@@ -38,6 +38,7 @@ pub use topics::{
     DIRECTORY_LOST, DIRECTORY_MIGRATING, DIRECTORY_UNASSIGNED, LeaderRecoveryState,
     PartitionRegistration, TopicImage, TopicsImage, is_reserved_directory,
 };
+pub(crate) use topics::{broker_ids, numbers};
 
 /// The cluster's metadata at one offset.
 #[derive(Clone, Debug, Default, PartialEq)]
