@@ -3,6 +3,8 @@
 //! The header's version follows from the message's, see [`ApiKey::request_header_version`] and
 //! [`ApiKey::response_header_version`].
 
+pub mod produce_request;
+pub mod response;
 #[cfg(test)]
 mod tests;
 
