@@ -1,0 +1,179 @@
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::disk::{File, OpenMode};
+use crate::open_files::FileSlot;
+use crate::segment_files::{FileKind, SegmentFiles};
+
+/// The count of a file that has not been looked at yet.
+const UNKNOWN: u64 = u64::MAX;
+
+/// How many bytes of the end of an index one read takes: most look-ups end there.
+const BLOCK_BYTES: usize = 4096;
+
+/// A file of entries of `N` bytes, ordered by their keys.
+///
+/// The file of the active segment is as long as the index may become, zeros at its end; it is
+/// cut to its entries when the segment is rolled or closed, as Kafka does.
+#[derive(Debug)]
+pub(super) struct Entries<const N: usize> {
+    slot: FileSlot,
+    kind: FileKind,
+    count: AtomicU64,
+}
+
+impl<const N: usize> Entries<N> {
+    pub(super) fn new(kind: FileKind) -> Self {
+        Self {
+            slot: FileSlot::default(),
+            kind,
+            count: AtomicU64::new(UNKNOWN),
+        }
+    }
+
+    pub(super) fn file(&self, files: &SegmentFiles) -> io::Result<Arc<dyn File>> {
+        self.slot.get(files.open_files(), OpenMode::Create, || {
+            files.path(self.kind)
+        })
+    }
+
+    pub(super) fn close(&self) {
+        self.slot.close();
+    }
+
+    /// Entries that there are.
+    pub(super) fn count(&self, files: &SegmentFiles) -> io::Result<u64> {
+        match self.count.load(Ordering::Relaxed) {
+            UNKNOWN => {
+                let count = self.find_count(files)?;
+                self.count.store(count, Ordering::Relaxed);
+                Ok(count)
+            }
+            count => Ok(count),
+        }
+    }
+
+    /// Counts the entries of a file: no entry but the first is all zeros, so the zeros at the
+    /// end of a file that was not cut begin where the entries end.
+    fn find_count(&self, files: &SegmentFiles) -> io::Result<u64> {
+        let file = self.file(files)?;
+        let slots = file.length()? / N as u64;
+        if slots == 0 || self.read(&*file, slots - 1)?.iter().any(|byte| *byte != 0) {
+            return Ok(slots);
+        }
+        let (mut low, mut high) = (0, slots - 1);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.read(&*file, middle)?.iter().all(|byte| *byte == 0) {
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+        }
+        Ok(low)
+    }
+
+    fn read(&self, file: &dyn File, number: u64) -> io::Result<[u8; N]> {
+        let mut entry = [0; N];
+        if file.read_at(&mut entry, number * N as u64)? < N {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(entry)
+    }
+
+    pub(super) fn get(&self, files: &SegmentFiles, number: u64) -> io::Result<[u8; N]> {
+        self.read(&*self.file(files)?, number)
+    }
+
+    pub(super) fn last(&self, files: &SegmentFiles) -> io::Result<Option<[u8; N]>> {
+        match self.count(files)? {
+            0 => Ok(None),
+            count => self.get(files, count - 1).map(Some),
+        }
+    }
+
+    pub(super) fn append(&mut self, files: &SegmentFiles, entry: &[u8; N]) -> io::Result<()> {
+        let count = self.count(files)?;
+        self.file(files)?.write_at(entry, count * N as u64)?;
+        self.count.store(count + 1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The number of leading entries for which `before` holds; it must hold for a prefix.
+    pub(super) fn partition_point(
+        &self,
+        files: &SegmentFiles,
+        before: impl Fn(&[u8; N]) -> bool,
+    ) -> io::Result<u64> {
+        let count = self.count(files)?;
+        if count == 0 {
+            return Ok(0);
+        }
+        let file = self.file(files)?;
+        let block = (BLOCK_BYTES / N) as u64;
+        // Consumers read near the end, so the end is tried first.
+        let (mut low, mut high) = (count.saturating_sub(block), count);
+        if low > 0 && !before(&self.read(&*file, low)?) {
+            (low, high) = (0, low);
+        }
+        while high - low > block {
+            let middle = low + (high - low) / 2;
+            if before(&self.read(&*file, middle)?) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        self.partition_point_in_block(&*file, low, high, before)
+    }
+
+    fn partition_point_in_block(
+        &self,
+        file: &dyn File,
+        low: u64,
+        high: u64,
+        before: impl Fn(&[u8; N]) -> bool,
+    ) -> io::Result<u64> {
+        let mut block = [0; BLOCK_BYTES];
+        let bytes = usize::try_from(high - low).map_err(io::Error::other)? * N;
+        let bytes = &mut block[..bytes];
+        if file.read_at(bytes, low * N as u64)? < bytes.len() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let (entries, _) = bytes.as_chunks::<N>();
+        Ok(low + entries.partition_point(before) as u64)
+    }
+
+    /// Keeps the first `count` entries and zeroes the rest of the file, which keeps its length.
+    pub(super) fn truncate(&mut self, files: &SegmentFiles, count: u64) -> io::Result<()> {
+        if count < self.count(files)? {
+            let file = self.file(files)?;
+            let length = file.length()?;
+            file.set_length(count * N as u64)?;
+            file.set_length(length)?;
+            self.count.store(count, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Makes the file `bytes` long, or as long as its entries if those need more.
+    pub(super) fn resize(&mut self, files: &SegmentFiles, bytes: u64) -> io::Result<()> {
+        let entries = self.count(files)? * N as u64;
+        let length = (bytes / N as u64 * N as u64).max(entries);
+        let file = self.file(files)?;
+        if file.length()? != length {
+            file.set_length(length)?;
+        }
+        Ok(())
+    }
+
+    /// Empties the index and makes its file `bytes` long.
+    pub(super) fn reset(&mut self, files: &SegmentFiles, bytes: u64) -> io::Result<()> {
+        let file = self.file(files)?;
+        file.set_length(0)?;
+        file.set_length(bytes / N as u64 * N as u64)?;
+        self.count.store(0, Ordering::Relaxed);
+        Ok(())
+    }
+}

@@ -1,0 +1,65 @@
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::recovery::Loader;
+use super::{Log, LogOptions};
+use crate::disk::{Disk, parent};
+use crate::error::{IoContext, Result};
+
+impl Log {
+    /// Opens the log of a partition, or makes it.
+    ///
+    /// After an unclean stop what is above the recovery point is read and checked; the log is cut
+    /// at the first batch that is not whole and valid, as the record of what was acknowledged
+    /// ends before it. A batch that is not valid below the recovery point was durable once: that
+    /// is an error, never a cut.
+    pub fn open(options: LogOptions) -> Result<Self> {
+        options.health.check()?;
+        let directory: Arc<Path> = Arc::from(options.directory.as_path());
+        create_partition_directory(&**options.open_files.disk(), &directory)?;
+        let mut loader = Loader::new(&options, Arc::clone(&directory))?;
+        loader.load()?;
+        let Loader {
+            segments,
+            leader_epochs,
+            producer_state,
+            unsynced,
+            end,
+            ..
+        } = loader;
+        let mut log = Self {
+            open_files: options.open_files,
+            health: options.health,
+            directory,
+            topic_partition: options.topic_partition,
+            config: options.config,
+            segments,
+            log_start_offset: end.log_start_offset,
+            log_end_offset: end.log_end_offset,
+            high_watermark: end.log_start_offset,
+            synced_end_offset: end.recovery_point,
+            unsynced,
+            leader_epochs,
+            producer_state,
+            pending_deletions: VecDeque::new(),
+        };
+        let index_bytes = log.config.segment_index_bytes;
+        log.active_segment()?.resize_indexes(index_bytes)?;
+        // Thousands of logs may be opened that nobody reads soon.
+        for segment in log.segments.values() {
+            segment.close_files();
+        }
+        Ok(log)
+    }
+}
+
+fn create_partition_directory(disk: &dyn Disk, directory: &Path) -> Result<()> {
+    if !disk.exists(directory).doing("look at", directory)? {
+        disk.create_directory(directory)
+            .doing("create", directory)?;
+        let parent = parent(directory);
+        disk.sync_directory(parent).doing("sync", parent)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,477 @@
+//! Loading a log: from its checkpoints after a clean stop, by reading what may be torn after any
+//! other.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use ottla_protocol::ids::Offset;
+use ottla_protocol::record::RecordBatch;
+
+use super::LogOptions;
+use super::sync::Unsynced;
+use crate::batch::{Batch, Found, WholeBatches};
+use crate::disk::Disk;
+use crate::error::{Error, IoContext, Result};
+use crate::leader_epochs::LeaderEpochs;
+use crate::load_files::{self, FoundFiles};
+use crate::producer_state::ProducerState;
+use crate::segment::Segment;
+use crate::segment_files::{FileKind, SegmentFiles};
+
+/// The offsets that a loaded log begins with.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct LoadedOffsets {
+    pub(super) log_start_offset: i64,
+    pub(super) log_end_offset: i64,
+    pub(super) recovery_point: i64,
+}
+
+/// A log while it is loaded.
+pub(super) struct Loader<'a> {
+    options: &'a LogOptions,
+    directory: Arc<Path>,
+    pub(super) segments: BTreeMap<i64, Segment>,
+    pub(super) leader_epochs: LeaderEpochs,
+    pub(super) producer_state: ProducerState,
+    pub(super) unsynced: Unsynced,
+    pub(super) end: LoadedOffsets,
+}
+
+impl<'a> Loader<'a> {
+    pub(super) fn new(options: &'a LogOptions, directory: Arc<Path>) -> Result<Self> {
+        let disk = &**options.open_files.disk();
+        Ok(Self {
+            options,
+            segments: BTreeMap::new(),
+            leader_epochs: LeaderEpochs::read(disk, &directory)?,
+            producer_state: ProducerState::new(),
+            unsynced: Unsynced::default(),
+            end: LoadedOffsets::default(),
+            directory,
+        })
+    }
+
+    fn disk(&self) -> &'a dyn Disk {
+        &**self.options.open_files.disk()
+    }
+
+    fn files(&self, base_offset: i64) -> SegmentFiles {
+        let open_files = Arc::clone(&self.options.open_files);
+        SegmentFiles::new(open_files, Arc::clone(&self.directory), base_offset)
+    }
+
+    pub(super) fn load(&mut self) -> Result<()> {
+        let found = load_files::find(self.disk(), &self.directory)?;
+        self.add_segments(&found);
+        let rebuilt = self.rebuild_missing_indexes(&found)?;
+        let recovered = !self.options.clean_shutdown && self.recover_above_recovery_point()?;
+        self.end.log_end_offset = self.find_log_end()?;
+        self.finish_offsets();
+        self.load_producer_state(recovered && !rebuilt)
+    }
+
+    fn add_segments(&mut self, found: &FoundFiles) {
+        for (base_offset, size) in &found.logs {
+            let files = self.files(*base_offset);
+            let LogOptions { config, now_ms, .. } = self.options;
+            self.segments.insert(
+                *base_offset,
+                Segment::existing(files, config, *now_ms, *size),
+            );
+        }
+        for offset in &found.snapshots {
+            self.producer_state.add_snapshot(*offset);
+        }
+    }
+
+    /// Builds the indexes of segments that have none; says whether there were any.
+    fn rebuild_missing_indexes(&mut self, found: &FoundFiles) -> Result<bool> {
+        let missing: Vec<i64> = self
+            .segments
+            .keys()
+            .copied()
+            .filter(|base| !found.offset_indexes.contains(base))
+            .filter(|base| self.options.clean_shutdown || *base < self.recovery_from())
+            .collect();
+        for base in &missing {
+            tracing::warn!(
+                partition = %self.options.topic_partition,
+                base_offset = base,
+                "the segment has no offset index: it is built anew"
+            );
+            self.rebuild_producer_state(*base)?;
+            self.recover_segment(*base)?;
+        }
+        Ok(!missing.is_empty())
+    }
+
+    /// The base offset of the first segment that recovery reads.
+    fn recovery_from(&self) -> i64 {
+        let recovery_point = self.options.recovery_point.0;
+        let floor = self.segments.range(..=recovery_point).next_back();
+        floor.map_or(recovery_point, |(base, _)| *base)
+    }
+
+    /// Reads and checks the segments above the recovery point; says whether there were any.
+    fn recover_above_recovery_point(&mut self) -> Result<bool> {
+        let from = self.recovery_from();
+        let unflushed: Vec<i64> = self.segments.range(from..).map(|(base, _)| *base).collect();
+        let Some(first) = unflushed.first() else {
+            return Ok(false);
+        };
+        self.rebuild_producer_state(*first)?;
+        for base in &unflushed {
+            let was_cut = self.recover_segment(*base)?;
+            if was_cut {
+                self.drop_segments_above(*base)?;
+                break;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Reads a segment from its start, builds its indexes, and cuts it at the first batch that is
+    /// not valid; says whether it did.
+    fn recover_segment(&mut self, base: i64) -> Result<bool> {
+        let LogOptions { config, now_ms, .. } = self.options;
+        self.producer_state.set_map_end_offset(base);
+        self.producer_state
+            .remove_expired(*now_ms, config.producer_id_expiration_ms);
+        let Some(segment) = self.segments.get_mut(&base) else {
+            return Ok(false);
+        };
+        segment.reset_indexes(config.segment_index_bytes)?;
+        let file = segment.file()?;
+        let size = segment.size();
+        let mut batches = WholeBatches::new(&*file, 0, size);
+        let mut valid_bytes = 0;
+        let mut expected = base;
+        let reason = loop {
+            let next = batches.next().doing("read", &segment.path(FileKind::Log))?;
+            let (batch, bytes) = match next {
+                (Found::Batch(batch), bytes) => (batch, bytes),
+                (Found::End, _) => break "a batch is not whole".to_owned(),
+                (Found::Invalid(invalid), _) => break invalid.reason,
+            };
+            if let Err(reason) = check(segment, &batch, bytes, expected) {
+                break reason;
+            }
+            segment.index_batch(&batch, config.index_interval_bytes)?;
+            let latest = self.leader_epochs.latest().map_or(-1, |(epoch, _)| epoch);
+            if batch.leader_epoch > latest {
+                self.leader_epochs
+                    .assign(batch.leader_epoch, batch.base_offset);
+            }
+            replay_into_segment(&mut self.producer_state, segment, &batch, bytes)?;
+            expected = batch.last_offset + 1;
+            valid_bytes = batch.end();
+        };
+        self.producer_state.set_map_end_offset(expected);
+        self.unsynced.segment_rolled(base);
+        let was_cut = valid_bytes < size;
+        if was_cut {
+            self.cut(base, valid_bytes, expected, &reason)?;
+        }
+        if let Some(segment) = self.segments.get_mut(&base) {
+            segment.become_inactive()?;
+            segment.indexes_were_rebuilt();
+        }
+        if self
+            .producer_state
+            .take_snapshot(self.disk(), &self.directory)?
+        {
+            self.unsynced.snapshot_written(expected);
+        }
+        Ok(was_cut)
+    }
+
+    /// Cuts the torn end of a segment, if nothing that was durable is in it.
+    fn cut(&mut self, base: i64, position: u64, offset: i64, reason: &str) -> Result<()> {
+        let Some(segment) = self.segments.get_mut(&base) else {
+            return Ok(());
+        };
+        if offset < self.options.recovery_point.0 {
+            return Err(segment.corrupt(position, Offset(offset), reason.to_owned()));
+        }
+        tracing::warn!(
+            path = %segment.path(FileKind::Log).display(),
+            offset,
+            position,
+            bytes = segment.size() - position,
+            reason,
+            "the log is cut after an unclean stop"
+        );
+        segment.set_size(position)
+    }
+
+    /// Removes the segments after one that was cut: what is in them does not follow it.
+    fn drop_segments_above(&mut self, base: i64) -> Result<()> {
+        // From the last one down, each durably: a crash in between leaves no hole.
+        while let Some(entry) = self.segments.last_entry() {
+            if *entry.key() <= base {
+                break;
+            }
+            let segment = entry.remove();
+            tracing::warn!(
+                path = %segment.path(FileKind::Log).display(),
+                offset = segment.base_offset(),
+                bytes = segment.size(),
+                "the segment is dropped: the log was cut before it"
+            );
+            segment.close_files();
+            for kind in FileKind::SEGMENT {
+                let path = segment.path(kind);
+                self.disk()
+                    .remove_file_if_exists(&path)
+                    .doing("remove", &path)?;
+            }
+            self.disk()
+                .sync_directory(&self.directory)
+                .doing("sync", &self.directory)?;
+        }
+        Ok(())
+    }
+
+    fn find_log_end(&mut self) -> Result<i64> {
+        let checkpoint = self.options.log_start_offset.0;
+        if let Some((_, last)) = self.segments.last_key_value() {
+            let log_end_offset = last.read_next_offset()?;
+            if log_end_offset >= checkpoint {
+                return Ok(log_end_offset);
+            }
+            tracing::warn!(
+                partition = %self.options.topic_partition,
+                log_end_offset,
+                log_start_offset = checkpoint,
+                "the log ends before its log start offset: what it holds is deleted"
+            );
+            self.leader_epochs.clear();
+            self.remove_snapshots(|_| true)?;
+            self.producer_state.clear(checkpoint);
+            self.drop_segments_above(i64::MIN)?;
+        }
+        let files = self.files(checkpoint);
+        let segment = Segment::create(files, &self.options.config, self.options.now_ms)?;
+        self.segments.insert(checkpoint, segment);
+        self.unsynced.segment_rolled(checkpoint);
+        Ok(checkpoint)
+    }
+
+    fn finish_offsets(&mut self) {
+        let checkpoint = self.options.log_start_offset.0;
+        let first_base = self.segments.first_key_value().map_or(0, |(base, _)| *base);
+        self.end.log_start_offset = checkpoint.max(first_base);
+        let log_end_offset = self.end.log_end_offset;
+        if self.options.recovery_point.0 > log_end_offset {
+            tracing::warn!(
+                partition = %self.options.topic_partition,
+                log_end_offset,
+                recovery_point = %self.options.recovery_point,
+                "the log ends before its recovery point"
+            );
+        }
+        self.end.recovery_point = if self.options.clean_shutdown {
+            log_end_offset
+        } else {
+            self.options.recovery_point.0.min(log_end_offset)
+        };
+        self.leader_epochs.truncate_from_end(log_end_offset);
+        self.leader_epochs.truncate_from_start(checkpoint);
+    }
+
+    /// Brings the producer state to the log's end; recovery may have left it there.
+    fn load_producer_state(&mut self, is_current: bool) -> Result<()> {
+        let log_end_offset = self.end.log_end_offset;
+        self.remove_stray_snapshots()?;
+        if !is_current || self.producer_state.map_end_offset() != log_end_offset {
+            self.rebuild_producer_state(log_end_offset)?;
+        }
+        self.producer_state.set_map_end_offset(log_end_offset);
+        self.producer_state
+            .log_start_advanced(self.end.log_start_offset);
+        if self
+            .producer_state
+            .take_snapshot(self.disk(), &self.directory)?
+        {
+            self.unsynced.snapshot_written(log_end_offset);
+        }
+        Ok(())
+    }
+
+    /// Loads the newest valid snapshot up to an offset and replays the batches between the two.
+    fn rebuild_producer_state(&mut self, end: i64) -> Result<()> {
+        let log_start = self.options.log_start_offset.0;
+        let disk = self.disk();
+        self.remove_snapshots(|offset| offset > end || offset <= log_start)?;
+        rebuild(
+            &mut self.producer_state,
+            &self.segments,
+            disk,
+            &RebuildTo {
+                directory: &self.directory,
+                log_start_offset: log_start,
+                end_offset: end,
+                now_ms: self.options.now_ms,
+                expiration_ms: self.options.config.producer_id_expiration_ms,
+            },
+        )
+    }
+
+    fn remove_snapshots(&mut self, is_unwanted: impl Fn(i64) -> bool) -> Result<()> {
+        let snapshots = self.producer_state.snapshots().iter().copied();
+        let unwanted: Vec<i64> = snapshots.filter(|offset| is_unwanted(*offset)).collect();
+        let disk = self.disk();
+        for offset in unwanted {
+            remove_snapshot(&mut self.producer_state, disk, &self.directory, offset)?;
+            self.unsynced.snapshot_removed(offset);
+        }
+        Ok(())
+    }
+
+    /// Removes snapshots that belong to no segment; the newest may be of the log's end.
+    fn remove_stray_snapshots(&mut self) -> Result<()> {
+        let newest = self.producer_state.snapshots().last().copied();
+        let last_base = self.segments.last_key_value().map_or(0, |(base, _)| *base);
+        let bases: Vec<i64> = self.segments.keys().copied().collect();
+        self.remove_snapshots(|offset| {
+            let is_newest = newest == Some(offset) && offset > last_base;
+            bases.binary_search(&offset).is_err() && !is_newest
+        })
+    }
+}
+
+/// Why a batch cannot follow what is before it; nothing if it can.
+fn check(segment: &Segment, batch: &Batch, bytes: &[u8], expected: i64) -> Result<(), String> {
+    if batch.base_offset < expected {
+        return Err(format!(
+            "offset {} comes after {expected}",
+            batch.base_offset
+        ));
+    }
+    if !segment.is_offset_in_range(batch.last_offset) {
+        return Err(format!(
+            "offset {} does not fit into the segment",
+            batch.last_offset
+        ));
+    }
+    if batch.magic == 2 {
+        RecordBatch::parse(bytes)
+            .and_then(|batch| batch.ensure_valid())
+            .map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+/// Lets the producer state see a batch of a segment, and the segment what that ends.
+fn replay_into_segment(
+    state: &mut ProducerState,
+    segment: &mut Segment,
+    batch: &Batch,
+    bytes: &[u8],
+) -> Result<()> {
+    let Ok(parsed) = RecordBatch::parse(bytes) else {
+        return Ok(());
+    };
+    let completed = state.replay(&parsed).map_err(|error| {
+        segment.corrupt(batch.position, Offset(batch.base_offset), error.to_string())
+    })?;
+    if let Some(transaction) = completed {
+        if let Some(aborted) = state.aborted(&transaction) {
+            segment.append_aborted(&aborted)?;
+        }
+        state.complete(&transaction);
+    }
+    state.set_map_end_offset(batch.last_offset + 1);
+    Ok(())
+}
+
+/// Where a rebuild of the producer state is to end, and what it needs to know.
+pub(super) struct RebuildTo<'a> {
+    pub(super) directory: &'a Path,
+    pub(super) log_start_offset: i64,
+    pub(super) end_offset: i64,
+    pub(super) now_ms: i64,
+    pub(super) expiration_ms: i64,
+}
+
+/// Loads the newest valid snapshot at or below the end and replays the batches between the two.
+pub(super) fn rebuild(
+    state: &mut ProducerState,
+    segments: &BTreeMap<i64, Segment>,
+    disk: &dyn Disk,
+    to: &RebuildTo<'_>,
+) -> Result<()> {
+    state.clear(to.log_start_offset);
+    while let Some(offset) = state
+        .snapshots()
+        .range(..=to.end_offset)
+        .next_back()
+        .copied()
+    {
+        match crate::producer_state::read_snapshot(disk, to.directory, offset) {
+            Ok(entries) => {
+                state.load(offset, entries);
+                state.remove_expired(to.now_ms, to.expiration_ms);
+                break;
+            }
+            Err(error @ Error::CorruptFile { .. }) => {
+                tracing::warn!(%error, "a producer snapshot is ignored");
+                remove_snapshot(state, disk, to.directory, offset)?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let from = state.map_end_offset();
+    let floor = segments
+        .range(..=from)
+        .next_back()
+        .map_or(from, |(base, _)| *base);
+    for segment in segments
+        .range(floor..to.end_offset.max(floor))
+        .map(|(_, segment)| segment)
+    {
+        replay_segment(state, segment, from, to.end_offset)?;
+    }
+    state.set_map_end_offset(to.end_offset);
+    Ok(())
+}
+
+/// Replays the batches of a segment with offsets in `[from, end)`.
+fn replay_segment(state: &mut ProducerState, segment: &Segment, from: i64, end: i64) -> Result<()> {
+    let Some(first) = segment.find_batch(from)? else {
+        return Ok(());
+    };
+    let file = segment.file()?;
+    let mut batches = WholeBatches::new(&*file, first.position, segment.size());
+    loop {
+        let next = batches.next().doing("read", &segment.path(FileKind::Log))?;
+        let (Found::Batch(batch), bytes) = next else {
+            return Ok(());
+        };
+        if batch.base_offset >= end {
+            return Ok(());
+        }
+        let Ok(parsed) = RecordBatch::parse(bytes) else {
+            continue;
+        };
+        let completed = state.replay(&parsed).map_err(|error| {
+            segment.corrupt(batch.position, Offset(batch.base_offset), error.to_string())
+        })?;
+        if let Some(transaction) = completed {
+            state.complete(&transaction);
+        }
+    }
+}
+
+fn remove_snapshot(
+    state: &mut ProducerState,
+    disk: &dyn Disk,
+    directory: &Path,
+    offset: i64,
+) -> Result<()> {
+    let path = crate::producer_state::snapshot_path(directory, offset);
+    disk.remove_file_if_exists(&path).doing("remove", &path)?;
+    state.remove_snapshot(offset);
+    Ok(())
+}

@@ -1,0 +1,549 @@
+//! One segment: a file of record batches and the indexes into it.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+
+use crate::batch::{Batch, Found, Headers};
+use crate::config::LogConfig;
+use crate::disk::{File, FileRegion, OpenMode};
+use crate::error::{Error, IoContext, Result};
+use crate::index::{
+    AbortedTransaction, OffsetIndex, OffsetPosition, TimeIndex, TimestampOffset, TransactionIndex,
+};
+use crate::open_files::FileSlot;
+use crate::segment_files::{FileKind, SegmentFiles};
+use ottla_protocol::ids::Offset;
+
+/// The largest position and relative offset that an index entry can hold, as Java's `int`.
+const INT_MAX: i64 = i32::MAX as i64;
+
+const NO_TIMESTAMP: i64 = -1;
+
+/// A part of a log, from its base offset to that of the next segment.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    files: SegmentFiles,
+    log: FileSlot,
+    pub(crate) offset_index: OffsetIndex,
+    pub(crate) time_index: TimeIndex,
+    pub(crate) transaction_index: TransactionIndex,
+    /// Bytes of valid batches. The file is as long, except after a failed write.
+    size: u64,
+    /// The largest timestamp and the last offset of the batch it came in; read from the time
+    /// index when it is first asked for.
+    max_timestamp: OnceLock<TimestampOffset>,
+    /// The largest timestamp of the first batch: the age of the segment counts from it.
+    first_timestamp: Option<i64>,
+    created_ms: i64,
+    bytes_since_last_index_entry: u64,
+    roll_jitter_ms: i64,
+}
+
+/// What is about to be appended, for the question whether the segment is to be rolled first.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RollQuestion {
+    pub(crate) size: u64,
+    pub(crate) max_timestamp: i64,
+    pub(crate) last_offset: i64,
+    pub(crate) now_ms: i64,
+}
+
+impl Segment {
+    /// Makes the files of a new, empty segment.
+    pub(crate) fn create(files: SegmentFiles, config: &LogConfig, now_ms: i64) -> Result<Self> {
+        let mut segment = Self::new(files, config, now_ms, 0);
+        segment
+            .files
+            .disk()
+            .remove_file_if_exists(&segment.path(FileKind::TransactionIndex))
+            .doing("remove", &segment.path(FileKind::TransactionIndex))?;
+        let file = segment
+            .log
+            .get(segment.files.open_files(), OpenMode::Create, || {
+                segment.path(FileKind::Log)
+            })
+            .doing("create", &segment.path(FileKind::Log))?;
+        file.set_length(0)
+            .doing("truncate", &segment.path(FileKind::Log))?;
+        segment.reset_indexes(config.segment_index_bytes)?;
+        segment.max_timestamp = OnceLock::from(segment.no_timestamp());
+        Ok(segment)
+    }
+
+    /// A segment whose files exist; `size` is the length of its log file.
+    pub(crate) fn existing(
+        files: SegmentFiles,
+        config: &LogConfig,
+        now_ms: i64,
+        size: u64,
+    ) -> Self {
+        Self::new(files, config, now_ms, size)
+    }
+
+    fn new(files: SegmentFiles, config: &LogConfig, now_ms: i64, size: u64) -> Self {
+        let roll_jitter_ms = config.roll_jitter_ms(spread(&files));
+        Self {
+            files,
+            log: FileSlot::default(),
+            offset_index: OffsetIndex::new(),
+            time_index: TimeIndex::new(),
+            transaction_index: TransactionIndex::new(),
+            size,
+            max_timestamp: OnceLock::new(),
+            first_timestamp: None,
+            created_ms: now_ms,
+            bytes_since_last_index_entry: 0,
+            roll_jitter_ms,
+        }
+    }
+
+    pub(crate) fn base_offset(&self) -> i64 {
+        self.files.base_offset()
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    pub(crate) fn files(&self) -> &SegmentFiles {
+        &self.files
+    }
+
+    pub(crate) fn path(&self, kind: FileKind) -> PathBuf {
+        self.files.path(kind)
+    }
+
+    /// The log file, opened if it is not.
+    pub(crate) fn file(&self) -> Result<Arc<dyn File>> {
+        self.log
+            .get(self.files.open_files(), OpenMode::Write, || {
+                self.path(FileKind::Log)
+            })
+            .map_err(self.failed("open", FileKind::Log))
+    }
+
+    /// Whether the segment is to be rolled before this is appended.
+    pub(crate) fn should_roll(
+        &mut self,
+        question: &RollQuestion,
+        config: &LogConfig,
+    ) -> Result<bool> {
+        if self.size + question.size > config.segment_bytes
+            || !self.is_offset_in_range(question.last_offset)
+        {
+            return Ok(true);
+        }
+        if self.size == 0 {
+            return self.indexes_are_full(config);
+        }
+        let waited_ms = self.waited_for_roll_ms(question.now_ms, question.max_timestamp)?;
+        Ok(
+            waited_ms > config.segment_ms.saturating_sub(self.roll_jitter_ms)
+                || self.indexes_are_full(config)?,
+        )
+    }
+
+    fn indexes_are_full(&self, config: &LogConfig) -> Result<bool> {
+        let bytes_max = config.segment_index_bytes;
+        Ok(self
+            .offset_index
+            .is_full(&self.files, bytes_max)
+            .map_err(self.failed("read", FileKind::OffsetIndex))?
+            || self
+                .time_index
+                .is_full(&self.files, bytes_max)
+                .map_err(self.failed("read", FileKind::TimeIndex))?)
+    }
+
+    fn waited_for_roll_ms(&mut self, now_ms: i64, max_timestamp: i64) -> Result<i64> {
+        if self.first_timestamp.is_none()
+            && let Some(batch) = self.batch_at(0)?
+        {
+            self.first_timestamp = Some(batch.max_timestamp);
+        }
+        Ok(match self.first_timestamp {
+            Some(first) if first >= 0 && max_timestamp >= 0 => max_timestamp.saturating_sub(first),
+            _ => now_ms.saturating_sub(self.created_ms),
+        })
+    }
+
+    pub(crate) fn is_offset_in_range(&self, offset: i64) -> bool {
+        (0..=INT_MAX).contains(&offset.saturating_sub(self.base_offset()))
+    }
+
+    /// An error of the disk's, with what was tried on which file of this segment.
+    fn failed(&self, action: &'static str, kind: FileKind) -> impl FnOnce(io::Error) -> Error {
+        move |source| Error::Io {
+            action,
+            path: self.path(kind),
+            source,
+        }
+    }
+
+    /// Appends whole batches, which the caller has checked, with one write.
+    pub(crate) fn append(&mut self, bytes: &[u8], batches: &[Batch], interval: u64) -> Result<()> {
+        let start = self.size;
+        self.write(bytes, start)?;
+        for batch in batches {
+            let batch = Batch {
+                position: start + batch.position,
+                ..*batch
+            };
+            self.index_batch(&batch, interval)?;
+        }
+        if self.first_timestamp.is_none() && start == 0 {
+            self.first_timestamp = batches.first().map(|batch| batch.max_timestamp);
+        }
+        self.size = start + bytes.len() as u64;
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8], position: u64) -> Result<()> {
+        let file = self.file()?;
+        file.write_at(bytes, position)
+            .inspect_err(|_| {
+                // What arrived of a write that failed is not part of the log: a full disk must not
+                // leave half a batch behind. If this fails too, recovery will cut it.
+                let _ = file.set_length(position);
+            })
+            .map_err(self.failed("append to", FileKind::Log))
+    }
+
+    /// Adds index entries for a batch if the last ones are far enough behind.
+    pub(crate) fn index_batch(&mut self, batch: &Batch, interval: u64) -> Result<()> {
+        let so_far = self.max_timestamp()?;
+        if batch.max_timestamp > so_far.timestamp {
+            self.max_timestamp = OnceLock::from(TimestampOffset {
+                timestamp: batch.max_timestamp,
+                offset: batch.last_offset,
+            });
+        }
+        if self.bytes_since_last_index_entry > interval {
+            self.offset_index
+                .append(&self.files, batch.last_offset, batch.position)
+                .map_err(self.failed("append to", FileKind::OffsetIndex))?;
+            self.append_max_timestamp()?;
+            self.bytes_since_last_index_entry = 0;
+        }
+        self.bytes_since_last_index_entry += batch.size;
+        Ok(())
+    }
+
+    fn append_max_timestamp(&mut self) -> Result<()> {
+        let max_timestamp = self.max_timestamp()?;
+        self.time_index
+            .maybe_append(&self.files, max_timestamp)
+            .map_err(self.failed("append to", FileKind::TimeIndex))
+    }
+
+    /// The largest timestamp and the last offset of its batch; -1 without any.
+    pub(crate) fn max_timestamp(&self) -> Result<TimestampOffset> {
+        if let Some(known) = self.max_timestamp.get() {
+            return Ok(*known);
+        }
+        let last = self
+            .time_index
+            .last(&self.files)
+            .map_err(self.failed("read", FileKind::TimeIndex))?;
+        Ok(*self.max_timestamp.get_or_init(|| last))
+    }
+
+    fn no_timestamp(&self) -> TimestampOffset {
+        TimestampOffset {
+            timestamp: NO_TIMESTAMP,
+            offset: self.base_offset(),
+        }
+    }
+
+    /// The largest timestamp; where no record has one, the time of the file's last change.
+    pub(crate) fn largest_timestamp(&self) -> Result<i64> {
+        let max_timestamp = self.max_timestamp()?;
+        if max_timestamp.timestamp >= 0 {
+            return Ok(max_timestamp.timestamp);
+        }
+        let path = self.path(FileKind::Log);
+        let metadata = self.files.disk().metadata(&path).doing("look at", &path)?;
+        Ok(metadata.map_or(NO_TIMESTAMP, |metadata| metadata.modified_ms))
+    }
+
+    /// The batch that begins at a position; none at the end.
+    pub(crate) fn batch_at(&self, position: u64) -> Result<Option<Batch>> {
+        let file = self.file()?;
+        let found = Headers::new(&*file, position, self.size)
+            .next()
+            .map_err(self.failed("read", FileKind::Log))?;
+        match found {
+            Found::Batch(batch) => Ok(Some(batch)),
+            Found::End => Ok(None),
+            Found::Invalid(invalid) => {
+                Err(self.corrupt(invalid.position, Offset(-1), invalid.reason))
+            }
+        }
+    }
+
+    /// The first batch whose last offset is `target` or above; none if the segment ends before.
+    pub(crate) fn find_batch(&self, target: i64) -> Result<Option<Batch>> {
+        let hint = self.index_lookup(target)?;
+        match self.find_batch_from(target, hint) {
+            Err(Error::Corrupt { reason, .. }) if hint > 0 => {
+                // The position came from the index. If the walk from the start succeeds it was
+                // the index that lied.
+                let batch = self.find_batch_from(target, 0)?;
+                tracing::warn!(
+                    path = %self.path(FileKind::OffsetIndex).display(),
+                    position = hint,
+                    reason,
+                    "an index entry does not point at a batch; the log was walked instead"
+                );
+                Ok(batch)
+            }
+            result => result,
+        }
+    }
+
+    fn find_batch_from(&self, target: i64, position: u64) -> Result<Option<Batch>> {
+        let file = self.file()?;
+        let mut headers = Headers::new(&*file, position, self.size);
+        let mut expected = Offset(self.base_offset());
+        loop {
+            match headers.next().map_err(self.failed("read", FileKind::Log))? {
+                Found::Batch(batch) => {
+                    if batch.last_offset >= target {
+                        return Ok(Some(batch));
+                    }
+                    expected = Offset(batch.last_offset + 1);
+                }
+                Found::End => return Ok(None),
+                Found::Invalid(invalid) => {
+                    return Err(self.corrupt(invalid.position, expected, invalid.reason));
+                }
+            }
+        }
+    }
+
+    /// A position at or before the batch that holds `target`, by the offset index.
+    pub(crate) fn index_lookup(&self, target: i64) -> Result<u64> {
+        let entry: OffsetPosition = self
+            .offset_index
+            .lookup(&self.files, target)
+            .map_err(self.failed("read", FileKind::OffsetIndex))?;
+        Ok(if entry.position < self.size {
+            entry.position
+        } else {
+            0
+        })
+    }
+
+    /// The offset after the last record, found from the last index entry on.
+    pub(crate) fn read_next_offset(&self) -> Result<i64> {
+        let last = self
+            .offset_index
+            .last(&self.files)
+            .map_err(self.failed("read", FileKind::OffsetIndex))?;
+        let position = last.map_or(0, |entry| entry.position).min(self.size);
+        // An entry that points at no batch is of a damaged index: the log itself says more.
+        let next = match self.next_offset_from(position) {
+            Err(Error::Corrupt { .. }) | Ok(None) if position > 0 => self.next_offset_from(0)?,
+            result => result?,
+        };
+        Ok(next.unwrap_or(self.base_offset()))
+    }
+
+    fn next_offset_from(&self, position: u64) -> Result<Option<i64>> {
+        let file = self.file()?;
+        let mut headers = Headers::new(&*file, position, self.size);
+        let mut next = None;
+        loop {
+            match headers.next().map_err(self.failed("read", FileKind::Log))? {
+                Found::Batch(batch) => next = Some(batch.last_offset + 1),
+                Found::End => return Ok(next),
+                Found::Invalid(invalid) => {
+                    let expected = Offset(next.unwrap_or(self.base_offset()));
+                    return Err(self.corrupt(invalid.position, expected, invalid.reason));
+                }
+            }
+        }
+    }
+
+    pub(crate) fn corrupt(&self, position: u64, offset: Offset, reason: String) -> Error {
+        Error::Corrupt {
+            path: self.path(FileKind::Log),
+            position,
+            offset,
+            reason,
+        }
+    }
+
+    pub(crate) fn append_aborted(&mut self, transaction: &AbortedTransaction) -> Result<()> {
+        self.transaction_index
+            .append(&self.files, transaction)
+            .map_err(self.failed("append to", FileKind::TransactionIndex))
+    }
+
+    /// Cuts the batches of `offset` and above, durably; the files stay ready for appends.
+    pub(crate) fn truncate_to(&mut self, offset: i64, config: &LogConfig) -> Result<()> {
+        let position = self.find_batch(offset)?.map(|batch| batch.position);
+        if let Some(position) = position {
+            self.set_size(position)?;
+            self.file()?
+                .sync_data()
+                .map_err(self.failed("sync", FileKind::Log))?;
+        }
+        self.truncate_indexes(offset, config)
+    }
+
+    /// Drops the index entries of `offset` and above.
+    pub(crate) fn truncate_indexes(&mut self, offset: i64, config: &LogConfig) -> Result<()> {
+        let path = self.path(FileKind::OffsetIndex);
+        self.offset_index
+            .truncate_to(&self.files, offset)
+            .doing("truncate", &path)?;
+        let path = self.path(FileKind::TimeIndex);
+        self.time_index
+            .truncate_to(&self.files, offset)
+            .doing("truncate", &path)?;
+        self.transaction_index.truncate_to(&self.files, offset)?;
+        self.resize_indexes(config.segment_index_bytes)?;
+        if self.size == 0 {
+            self.first_timestamp = None;
+        }
+        self.bytes_since_last_index_entry = 0;
+        self.max_timestamp = OnceLock::from(self.find_max_timestamp()?);
+        Ok(())
+    }
+
+    /// Cuts the file.
+    pub(crate) fn set_size(&mut self, size: u64) -> Result<()> {
+        self.file()?
+            .set_length(size)
+            .map_err(self.failed("truncate", FileKind::Log))?;
+        self.size = size;
+        Ok(())
+    }
+
+    /// The largest timestamp by the last time index entry and the batches after it.
+    fn find_max_timestamp(&self) -> Result<TimestampOffset> {
+        let mut max = self
+            .time_index
+            .last(&self.files)
+            .map_err(self.failed("read", FileKind::TimeIndex))?;
+        let file = self.file()?;
+        let position = self.index_lookup(max.offset)?;
+        let mut headers = Headers::new(&*file, position, self.size);
+        while let Found::Batch(batch) =
+            headers.next().map_err(self.failed("read", FileKind::Log))?
+        {
+            if batch.max_timestamp > max.timestamp {
+                max = TimestampOffset {
+                    timestamp: batch.max_timestamp,
+                    offset: batch.last_offset,
+                };
+            }
+        }
+        Ok(max)
+    }
+
+    /// Forgets the indexes, to build them anew.
+    pub(crate) fn reset_indexes(&mut self, index_bytes: u64) -> Result<()> {
+        let path = self.path(FileKind::OffsetIndex);
+        self.offset_index
+            .reset(&self.files, index_bytes)
+            .doing("reset", &path)?;
+        let path = self.path(FileKind::TimeIndex);
+        self.time_index
+            .reset(&self.files, index_bytes)
+            .doing("reset", &path)?;
+        let path = self.path(FileKind::TransactionIndex);
+        self.transaction_index
+            .reset(&self.files)
+            .doing("reset", &path)?;
+        self.max_timestamp = OnceLock::from(self.no_timestamp());
+        self.bytes_since_last_index_entry = 0;
+        Ok(())
+    }
+
+    /// Makes the index files as long as those of an active segment are.
+    pub(crate) fn resize_indexes(&mut self, index_bytes: u64) -> Result<()> {
+        let path = self.path(FileKind::OffsetIndex);
+        self.offset_index
+            .resize(&self.files, index_bytes)
+            .doing("resize", &path)?;
+        let path = self.path(FileKind::TimeIndex);
+        self.time_index
+            .resize(&self.files, index_bytes)
+            .doing("resize", &path)
+    }
+
+    /// Ends the segment: the largest timestamp gets its entry, and the indexes lose their room.
+    pub(crate) fn become_inactive(&mut self) -> Result<()> {
+        self.append_max_timestamp()?;
+        self.resize_indexes(0)
+    }
+
+    /// Closes the files; the next use opens them again.
+    pub(crate) fn close_files(&self) {
+        self.log.close();
+        self.offset_index.close();
+        self.time_index.close();
+        self.transaction_index.close();
+    }
+
+    /// The open files whose bytes must be durable before the segment is below a recovery point.
+    pub(crate) fn files_to_sync(&self) -> Result<Vec<(PathBuf, Arc<dyn File>)>> {
+        let mut files = vec![(self.path(FileKind::Log), self.file()?)];
+        let path = self.path(FileKind::OffsetIndex);
+        let file = self.offset_index.file(&self.files).doing("open", &path)?;
+        files.push((path, file));
+        let path = self.path(FileKind::TimeIndex);
+        let file = self.time_index.file(&self.files).doing("open", &path)?;
+        files.push((path, file));
+        let path = self.path(FileKind::TransactionIndex);
+        let file = self
+            .transaction_index
+            .file(&self.files)
+            .doing("open", &path)?;
+        files.extend(file.map(|file| (path, file)));
+        Ok(files)
+    }
+
+    /// The bytes of a batch.
+    pub(crate) fn read_batch(&self, batch: &Batch) -> Result<Bytes> {
+        let region = FileRegion {
+            file: self.file()?,
+            position: batch.position,
+            length: batch.size,
+        };
+        region.read().map_err(self.failed("read", FileKind::Log))
+    }
+
+    /// Counts the bytes to the next index entry anew, as Kafka does after it has built indexes.
+    pub(crate) fn indexes_were_rebuilt(&mut self) {
+        self.bytes_since_last_index_entry = 0;
+    }
+
+    /// Undoes an append that failed half-way.
+    pub(crate) fn roll_back(&mut self, offset: i64, size: u64, config: &LogConfig) -> Result<()> {
+        self.set_size(size)?;
+        self.truncate_indexes(offset, config)
+    }
+
+    /// Tells the segment that its directory has another name now.
+    pub(crate) fn move_to(&mut self, files: SegmentFiles) {
+        self.close_files();
+        self.files = files;
+    }
+}
+
+/// A number that differs from segment to segment, the same at every start (FNV-1a).
+fn spread(files: &SegmentFiles) -> u64 {
+    let name = files.directory().as_os_str().as_encoded_bytes();
+    let offset = files.base_offset().to_be_bytes();
+    name.iter()
+        .chain(&offset)
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        })
+}
