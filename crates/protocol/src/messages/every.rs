@@ -14,6 +14,8 @@ pub struct AnyMessage {
     pub versions: VersionRange,
     /// Reads the message and writes it again.
     pub recode: fn(Bytes, i16) -> Result<Bytes, RecodeError>,
+    /// Reads the message in the first version and writes it in the second.
+    pub cross: fn(Bytes, i16, i16) -> Result<Bytes, RecodeError>,
     /// The bytes of a random message.
     pub random: fn(&mut Random, i16) -> Result<Bytes, EncodeError>,
 }
@@ -36,6 +38,7 @@ impl AnyMessage {
             name: M::NAME,
             versions: M::VALID_VERSIONS,
             recode: |bytes, version| Ok(M::from_bytes(bytes, version)?.to_bytes(version)?),
+            cross: |bytes, from, to| Ok(M::from_bytes(bytes, from)?.to_bytes(to)?),
             random: |random, version| M::random(random, version).to_bytes(version),
         }
     }

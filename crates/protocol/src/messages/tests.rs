@@ -39,13 +39,18 @@ fn every_version_of_every_message_round_trips() {
     for_each_message!(round_trips);
 }
 
-/// The file was written by `conformance/messages` with Apache Kafka 4.3.1's own classes.
-#[test]
-fn what_apache_kafka_wrote_is_read_and_written_again_the_same() {
-    let file = &include_bytes!("../../testdata/kafka-4.3.1/messages.vectors.gz")[..];
+/// The messages of a file that `conformance/messages` made with Apache Kafka 4.3.1's own classes.
+fn golden(file: &[u8]) -> Vec<Vector> {
     let mut bytes = Vec::new();
     GzDecoder::new(file).read_to_end(&mut bytes).unwrap();
-    let vectors = Vector::read_all(bytes.into()).unwrap();
+    Vector::read_all(bytes.into()).unwrap()
+}
+
+#[test]
+fn what_apache_kafka_wrote_is_read_and_written_again_the_same() {
+    let vectors = golden(include_bytes!(
+        "../../testdata/kafka-4.3.1/messages.vectors.gz"
+    ));
     let differences: Vec<_> = vectors.iter().filter_map(Vector::difference).collect();
     assert_eq!(differences, Vec::<String>::new());
     let mut covered = BTreeMap::<_, Vec<_>>::new();
@@ -66,6 +71,19 @@ fn what_apache_kafka_wrote_is_read_and_written_again_the_same() {
         );
     }
     assert_eq!(covered.len(), 273);
+}
+
+#[test]
+fn a_message_is_written_in_another_version_as_apache_kafka_does() {
+    let vectors = golden(include_bytes!(
+        "../../testdata/kafka-4.3.1/messages.crossings.gz"
+    ));
+    let pairs = vectors.chunks_exact(2);
+    let differences: Vec<_> = pairs
+        .filter_map(|pair| pair[0].difference_to(&pair[1]))
+        .collect();
+    assert_eq!(differences, Vec::<String>::new());
+    assert!(vectors.iter().any(|vector| vector.bytes.is_none()));
 }
 
 /// Damaged bytes give an error, or a message that can be written; never a panic.

@@ -1,10 +1,11 @@
 //! Files of messages as bytes, exchanged with Apache Kafka's own classes: one entry after another,
 //! each the message's name (two bytes of length, then UTF-8), its version (two bytes), the number
-//! of bytes (four), and the bytes.
+//! of bytes (four), and the bytes. In a file of crossings each entry is followed by the same
+//! message in another version, without bytes where Apache Kafka refuses to write it.
 
 use bytes::Bytes;
 
-use super::every::every_message;
+use super::every::{AnyMessage, RecodeError, every_message};
 use super::random::Random;
 use crate::codec::{DecodeError, EncodeError, Reader, Writer};
 use crate::string::KafkaString;
@@ -16,8 +17,8 @@ pub struct Vector {
     pub name: KafkaString,
     /// The version it is in.
     pub version: i16,
-    /// The bytes.
-    pub bytes: Bytes,
+    /// The bytes, unless the message can't be written in this version.
+    pub bytes: Option<Bytes>,
 }
 
 impl Vector {
@@ -29,7 +30,7 @@ impl Vector {
             vectors.push(Self {
                 name: reader.read_string(false)?.unwrap_or_default(),
                 version: reader.read_i16()?,
-                bytes: reader.read_bytes(false)?.unwrap_or_default(),
+                bytes: reader.read_bytes(false)?,
             });
         }
         Ok(vectors)
@@ -56,17 +57,32 @@ impl Vector {
     /// same bytes again.
     #[must_use]
     pub fn difference(&self) -> Option<String> {
-        let Some(message) = every_message().into_iter().find(|m| self.name == m.name) else {
-            return Some(format!("{} is unknown", self.name));
+        self.difference_to(self)
+    }
+
+    /// What is wrong, if anything: this message must be written in the version of the other in
+    /// the bytes of the other, or refused if that has none.
+    #[must_use]
+    pub fn difference_to(&self, other: &Self) -> Option<String> {
+        let subject = format!(
+            "{} version {} as {}",
+            self.name, self.version, other.version
+        );
+        let message: AnyMessage = match every_message().into_iter().find(|m| self.name == m.name) {
+            Some(message) => message,
+            None => return Some(format!("{} is unknown", self.name)),
         };
-        let subject = format!("{} version {}", self.name, self.version);
-        match (message.recode)(self.bytes.clone(), self.version) {
-            Ok(again) if again == self.bytes => None,
-            Ok(again) => Some(format!(
-                "{subject}: {:?} is written as {again:?}",
+        let bytes = self.bytes.clone().unwrap_or_default();
+        match (
+            (message.cross)(bytes, self.version, other.version),
+            &other.bytes,
+        ) {
+            (Ok(written), Some(expected)) if written == expected => None,
+            (Err(RecodeError::Encode(_)), None) => None,
+            (outcome, expected) => Some(format!(
+                "{subject}: {:?} gives {outcome:?}, Apache Kafka {expected:?}",
                 self.bytes
             )),
-            Err(error) => Some(format!("{subject}: {error} in {:?}", self.bytes)),
         }
     }
 }

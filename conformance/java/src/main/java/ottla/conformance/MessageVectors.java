@@ -18,6 +18,7 @@ import java.util.Random;
 import java.util.TreeMap;
 import java.util.jar.JarFile;
 import org.apache.kafka.common.Uuid;
+import org.apache.kafka.common.errors.UnsupportedVersionException;
 import org.apache.kafka.common.protocol.ByteBufferAccessor;
 import org.apache.kafka.common.protocol.Message;
 import org.apache.kafka.common.protocol.ObjectSerializationCache;
@@ -36,10 +37,13 @@ import org.apache.kafka.common.record.internal.MemoryRecords;
  * <pre>
  * MessageVectors write SEED ROUNDS FILE   random messages, ROUNDS of every version, as bytes
  * MessageVectors check FILE               reads each message, writes it again, compares
+ * MessageVectors cross SEED ROUNDS FILE   random messages, each written in another version too
  * </pre>
  *
  * A file holds one entry after another: the message's name (two bytes of length, then UTF-8), its
- * version (two bytes), the number of bytes (four) and the bytes.
+ * version (two bytes), the number of bytes (four) and the bytes. In a file of crossings each entry
+ * is followed by another, of the same message in another version; where the classes refuse to
+ * write it, its number of bytes is -1.
  */
 public final class MessageVectors {
     private static final String[] PIECES = {"a", "Z", "0", "-", ".", "\u00e9", "\u65e5", "\ud83e\udd80"};
@@ -56,10 +60,13 @@ public final class MessageVectors {
         if (arguments.length == 4 && arguments[0].equals("write")) {
             long seed = Long.parseLong(arguments[1]);
             write(classes, seed, Integer.parseInt(arguments[2]), Path.of(arguments[3]));
+        } else if (arguments.length == 4 && arguments[0].equals("cross")) {
+            long seed = Long.parseLong(arguments[1]);
+            cross(classes, seed, Integer.parseInt(arguments[2]), Path.of(arguments[3]));
         } else if (arguments.length == 2 && arguments[0].equals("check")) {
             System.exit(check(classes, Path.of(arguments[1])) ? 0 : 1);
         } else {
-            System.err.println("write SEED ROUNDS FILE | check FILE");
+            System.err.println("write SEED ROUNDS FILE | check FILE | cross SEED ROUNDS FILE");
             System.exit(2);
         }
     }
@@ -126,12 +133,49 @@ public final class MessageVectors {
         System.out.println(classes.size() + " messages, " + count + " vectors written");
     }
 
+    private static void cross(
+        Map<String, Class<? extends Message>> classes, long seed, int rounds, Path path
+    ) throws Exception {
+        MessageVectors vectors = new MessageVectors(seed);
+        int count = 0;
+        try (DataOutputStream out =
+                 new DataOutputStream(new BufferedOutputStream(Files.newOutputStream(path)))) {
+            for (Map.Entry<String, Class<? extends Message>> entry : classes.entrySet()) {
+                Schema[] schemas = (Schema[]) entry.getValue().getField("SCHEMAS").get(null);
+                Message message = instance(entry.getValue());
+                short first = message.lowestSupportedVersion();
+                int versions = message.highestSupportedVersion() - first + 1;
+                for (int round = 0; versions > 1 && round < rounds * versions; round++) {
+                    short from = (short) (first + round % versions);
+                    short to = (short) (first + vectors.random.nextInt(versions));
+                    byte[] bytes = vectors.randomMessage(entry.getValue(), schemas[from], from);
+                    writeEntry(out, entry.getKey(), from, bytes);
+                    writeEntry(out, entry.getKey(), to, inOtherVersion(entry.getValue(), bytes, from, to));
+                    count++;
+                }
+            }
+        }
+        System.out.println(count + " crossings written");
+    }
+
+    /** The same message in another version, or null where the classes refuse it. */
+    private static byte[] inOtherVersion(Class<? extends Message> kind, byte[] bytes, short from, short to)
+        throws ReflectiveOperationException {
+        Message message = instance(kind);
+        message.read(new ByteBufferAccessor(ByteBuffer.wrap(bytes)), from);
+        try {
+            return bytesOf(message, to);
+        } catch (UnsupportedVersionException | NullPointerException refused) {
+            return null;
+        }
+    }
+
     private static void writeEntry(DataOutputStream out, String name, short version, byte[] bytes)
         throws IOException {
         out.writeUTF(name);
         out.writeShort(version);
-        out.writeInt(bytes.length);
-        out.write(bytes);
+        out.writeInt(bytes == null ? -1 : bytes.length);
+        out.write(bytes == null ? new byte[0] : bytes);
     }
 
     private static boolean check(Map<String, Class<? extends Message>> classes, Path path) throws Exception {
