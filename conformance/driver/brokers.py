@@ -1,0 +1,150 @@
+"""The brokers that the clients speak to: Ottla's release binary, or Apache Kafka to check the
+cases themselves. Each has a free port and a folder of its own, and only what was started here is
+ever killed."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+START_SECONDS = 60
+
+
+def free_ports(count):
+    """Ports that nobody listened on a moment ago."""
+    sockets = [socket.socket() for _ in range(count)]
+    for s in sockets:
+        s.bind(("127.0.0.1", 0))
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+class Broker:
+    """One combined node, of either make, with its data in `folder`."""
+
+    def __init__(self, folder: Path, properties=None):
+        self.folder = folder
+        self.port, self.controller_port = free_ports(2)
+        self.process = None
+        self.restarts = 0
+        folder.mkdir(parents=True)
+        self.write_properties(properties or {})
+
+    @property
+    def bootstrap(self):
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def config(self):
+        return self.folder / "server.properties"
+
+    def write_properties(self, more):
+        listeners = (
+            f"PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{self.controller_port}"
+        )
+        values = {
+            "process.roles": "broker,controller",
+            "node.id": "1",
+            "controller.quorum.bootstrap.servers": f"127.0.0.1:{self.controller_port}",
+            "listeners": listeners,
+            "advertised.listeners": listeners,
+            "controller.listener.names": "CONTROLLER",
+            "inter.broker.listener.name": "PLAINTEXT",
+            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+            "log.dirs": str(self.folder / "data"),
+            "offsets.topic.replication.factor": "1",
+            "offsets.topic.num.partitions": "4",
+            "transaction.state.log.replication.factor": "1",
+            "transaction.state.log.min.isr": "1",
+            "share.coordinator.state.topic.replication.factor": "1",
+            "share.coordinator.state.topic.min.isr": "1",
+            "group.initial.rebalance.delay.ms": "100",
+            **more,
+        }
+        self.config.write_text("".join(f"{name}={value}\n" for name, value in values.items()))
+
+    def start(self):
+        self.log = open(self.folder / "broker.log", "ab")
+        self.process = subprocess.Popen(
+            self.start_command(), stdout=self.log, stderr=self.log, cwd=self.folder
+        )
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"the broker ended at once:\n{self.tail()}")
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return
+            except OSError:
+                time.sleep(0.02)
+        raise RuntimeError(f"the broker did not listen in {START_SECONDS} s:\n{self.tail()}")
+
+    def kill(self):
+        """kill -9: whatever was not written is gone."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self):
+        """A clean stop; an unclean end is an error."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(60)
+        if code not in (0, 143, -signal.SIGTERM):
+            raise RuntimeError(f"the broker ended with {code}:\n{self.tail()}")
+
+    def tail(self):
+        lines = (self.folder / "broker.log").read_text(errors="replace").splitlines()
+        return "\n".join(lines[-30:])
+
+    def remove(self):
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Ottla(Broker):
+    """The release binary; its path comes from the environment variable OTTLA."""
+
+    name = "ottla"
+
+    def format(self):
+        run([os.environ["OTTLA"], "storage", "random-uuid"])
+        cluster = run([os.environ["OTTLA"], "storage", "random-uuid"]).strip()
+        run(
+            [os.environ["OTTLA"], "storage", "format", "--standalone", "-t", cluster]
+            + ["-c", str(self.config)]
+        )
+
+    def start_command(self):
+        return [os.environ["OTTLA"], "start", str(self.config)]
+
+
+class Kafka(Broker):
+    """Apache Kafka itself; the folder of its jars comes from KAFKA_LIBS."""
+
+    name = "kafka"
+
+    def java(self, *arguments):
+        return ["java", "-Xmx1g", "-cp", os.environ["KAFKA_LIBS"] + "/*", *arguments]
+
+    def format(self):
+        tool = "kafka.tools.StorageTool"
+        cluster = run(self.java(tool, "random-uuid")).strip().splitlines()[-1]
+        run(self.java(tool, "format", "--standalone", "-t", cluster, "-c", str(self.config)))
+
+    def start_command(self):
+        return self.java("kafka.Kafka", str(self.config))
+
+
+def run(command):
+    """Run a command to its end and return what it printed; failure is an error with its words."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
+    return done.stdout

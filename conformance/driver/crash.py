@@ -1,0 +1,69 @@
+"""kill -9 of the broker under load: nothing acknowledged is lost, nothing is stored twice."""
+
+import random
+import subprocess
+import tempfile
+import time
+
+from clients import run
+
+LOAD_SECONDS = 6
+
+
+def acked_and_read(load_output, drain_output):
+    """The acknowledged places by value, and every (place, value) that was read."""
+    acked = {}
+    for line in load_output.splitlines():
+        word, partition, offset, value = line.split()
+        assert word == "acked", line
+        acked[value] = (partition, offset)
+    read = []
+    for line in drain_output.splitlines():
+        word, partition, offset, value = line.split()
+        assert word == "read", line
+        read.append(((partition, offset), value))
+    return acked, read
+
+
+def check(acked, read):
+    """The two promises, and that each record is read where its acknowledgement put it."""
+    assert len(acked) > 100, f"only {len(acked)} records were acknowledged: no load"
+    by_value = {}
+    for place, value in read:
+        by_value.setdefault(value, []).append(place)
+    lost = [value for value in acked if value not in by_value]
+    assert not lost, f"{len(lost)} acknowledged records are lost, as {lost[:5]}"
+    twice = {value: places for value, places in by_value.items() if len(places) > 1}
+    assert not twice, f"{len(twice)} records are stored twice, as {list(twice.items())[:3]}"
+    moved = [v for v, place in acked.items() if by_value[v] != [place]]
+    assert not moved, f"{len(moved)} records are not where they were acknowledged, as {moved[:5]}"
+
+
+def kill_under_load(broker, client, topic, create_topic, seed):
+    """Load by `client`, kill -9 at a random moment, restart, drain by the same client."""
+    moment = random.Random(seed).uniform(0.8, LOAD_SECONDS * 0.6)
+    create_topic(topic, 3)
+    with tempfile.TemporaryFile("w+") as output:
+        load = subprocess.Popen(
+            [*client, "load", broker.bootstrap, topic, str(LOAD_SECONDS)],
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            started = time.monotonic()
+            while output.seek(0, 2) == 0 and time.monotonic() - started < 30:
+                time.sleep(0.02)
+            time.sleep(moment)
+            broker.kill()
+            broker.start()
+            _, errors = load.communicate(timeout=180)
+        finally:
+            if load.poll() is None:
+                load.kill()
+        assert load.returncode == 0, f"the load ended with {load.returncode}: {errors[-800:]}"
+        output.seek(0)
+        load_output = output.read()
+    count = len(load_output.splitlines())
+    drain_output = run([*client, "drain", broker.bootstrap, topic, str(count)]).decode()
+    check(*acked_and_read(load_output, drain_output))

@@ -1,0 +1,43 @@
+"""What passed and what failed, by suite."""
+
+import json
+import time
+import traceback
+
+
+class Report:
+    def __init__(self):
+        self.results = []
+
+    def add(self, suite, name, failure=None):
+        self.results.append((suite, name, failure))
+        line = f"ok      {suite}: {name}" if failure is None else f"FAILED  {suite}: {name}: {failure}"
+        print(line, flush=True)
+
+    def run(self, suite, name, case):
+        """Run one case; what it raises is its failure."""
+        started = time.monotonic()
+        try:
+            case()
+        except Exception as error:  # one failing case must not hide the others
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            self.add(suite, name, f"{error} ({where.name}, line {where.lineno})")
+        else:
+            self.add(suite, f"{name} ({time.monotonic() - started:.1f} s)")
+
+    def failed(self):
+        return sum(failure is not None for _, _, failure in self.results)
+
+    def summary(self):
+        by_suite = {}
+        for suite, _, failure in self.results:
+            passed, failed = by_suite.get(suite, (0, 0))
+            by_suite[suite] = (passed + (failure is None), failed + (failure is not None))
+        width = max(map(len, by_suite), default=0)
+        for suite, (passed, failed) in by_suite.items():
+            print(f"{suite:{width}}  {passed:3} passed, {failed} failed")
+        print(f"\nconformance: {len(self.results) - self.failed()} passed, {self.failed()} failed")
+
+    def write(self, path):
+        passed = len(self.results) - self.failed()
+        path.write_text(json.dumps({"passed": passed, "failed": self.failed()}))
