@@ -63,6 +63,23 @@ def client_suite(report, broker, name, seed, rounds):
         )
 
 
+def messages(report, options):
+    """Every message of every version against Apache Kafka's own classes; see the script."""
+    rounds = 500 if options.long else 20
+    done = subprocess.run(
+        [str(CONFORMANCE / "messages"), str(options.seed), str(rounds)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "JARS": str(LIBS)},
+    )
+    judged = [line for line in done.stdout.splitlines() if line.startswith(("pass: ", "FAIL: "))]
+    for line in judged:
+        failure = None if line.startswith("pass") else done.stderr[-600:]
+        report.add("messages", line[6:], failure)
+    if len(judged) != 3:
+        report.add("messages", "all judgements", f"{len(judged)} of 3 given: {done.stderr[-600:]}")
+
+
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--broker", choices=["ottla", "kafka"], default="ottla")
@@ -90,6 +107,7 @@ def main():
                 client_suite(report, broker, name, options.seed, 20 if options.long else 1)
         if make is brokers.Ottla and not options.client:
             tour.walk(broker, report, "tour")
+            messages(report, options)
             report.run(
                 "directories",
                 "Ottla and Apache Kafka refuse each other's live directory",
