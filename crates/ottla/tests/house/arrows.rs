@@ -12,9 +12,23 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("raft", &["protocol"]),
     ("metadata", &["protocol"]),
     ("coordinator", &["metadata", "protocol"]),
-    ("broker", &["coordinator", "log", "metadata", "protocol", "raft"]),
+    (
+        "broker",
+        &["coordinator", "log", "metadata", "protocol", "raft"],
+    ),
     ("client", &["protocol"]),
-    ("ottla", &["broker", "client", "coordinator", "log", "metadata", "protocol", "raft"]),
+    (
+        "ottla",
+        &[
+            "broker",
+            "client",
+            "coordinator",
+            "log",
+            "metadata",
+            "protocol",
+            "raft",
+        ],
+    ),
 ];
 
 #[test]
@@ -37,7 +51,10 @@ fn every_crate_depends_only_on_what_lies_below_it() {
         seen.insert(name);
     }
     for (name, _) in ALLOWED {
-        assert!(seen.contains(*name), "crates/{name} is listed but not there");
+        assert!(
+            seen.contains(*name),
+            "crates/{name} is listed but not there"
+        );
     }
 }
 
@@ -55,7 +72,9 @@ fn house_dependencies(manifest: &str) -> Vec<String> {
             && !section.starts_with("dev-")
             && let Some(rest) = line.strip_prefix("ottla-")
         {
-            let end = rest.find(|c: char| !c.is_ascii_lowercase()).unwrap_or(rest.len());
+            let end = rest
+                .find(|c: char| !c.is_ascii_lowercase())
+                .unwrap_or(rest.len());
             found.push(rest[..end].to_owned());
         }
     }

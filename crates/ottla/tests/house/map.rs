@@ -13,7 +13,10 @@ fn every_path_in_the_map_exists() {
         );
         checked += 1;
     }
-    assert!(checked >= 30, "the map names {checked} paths: it no longer shows the house");
+    assert!(
+        checked >= 30,
+        "the map names {checked} paths: it no longer shows the house"
+    );
 }
 
 /// What stands between back quotes and looks like a path of this repository.

@@ -39,7 +39,10 @@ fn the_cores_touch_nothing_outside() {
     let mut broken = Vec::new();
     for core in CORES {
         let folder = root().join(core);
-        for file in rust_files(&folder).into_iter().filter(|file| !is_test(file)) {
+        for file in rust_files(&folder)
+            .into_iter()
+            .filter(|file| !is_test(file))
+        {
             let text = std::fs::read_to_string(&file).unwrap();
             for (number, line) in product_lines(&text) {
                 for (word, what) in FORBIDDEN {
@@ -51,11 +54,16 @@ fn the_cores_touch_nothing_outside() {
             }
         }
     }
-    assert!(broken.is_empty(), "a core reaches outside:\n{}", broken.join("\n"));
+    assert!(
+        broken.is_empty(),
+        "a core reaches outside:\n{}",
+        broken.join("\n")
+    );
 }
 
 fn is_test(file: &Path) -> bool {
-    file.components().any(|part| part.as_os_str() == "tests" || part.as_os_str() == "tests.rs")
+    file.components()
+        .any(|part| part.as_os_str() == "tests" || part.as_os_str() == "tests.rs")
 }
 
 /// The numbered lines of a file that are code of the product: no comments, and nothing from the
