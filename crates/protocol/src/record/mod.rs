@@ -3,6 +3,7 @@
 //! [`RecordBatch`] is a borrowed view of one batch of message format v2; [`batches`] walks a
 //! buffer of them, as it lies in a produce request, a fetch response or a segment file. Nothing
 //! here copies a record unless it has to be decompressed, and nothing here panics on any input.
+//! [`legacy`] reads what older releases wrote, and [`legacy::entries`] walks a segment of either.
 
 mod batch;
 mod batch_mut;
@@ -11,6 +12,7 @@ mod control;
 mod crc;
 mod cursor;
 mod error;
+pub mod legacy;
 mod reader;
 #[expect(clippy::module_inception, reason = "the word for one record is record")]
 mod record;

@@ -1,4 +1,5 @@
 mod golden;
+mod legacy_messages;
 mod validation;
 
 use super::*;
