@@ -3,6 +3,7 @@
 mod classic_errors;
 mod classic_rebalance;
 mod expiration;
+mod golden;
 mod listing;
 mod offsets;
 mod other_groups;
