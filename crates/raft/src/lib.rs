@@ -1,1 +1,28 @@
-//! KRaft consensus as a pure state machine.
+//! KRaft: the consensus of the metadata log, as a pure state machine.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`quorum`] | [`Quorum`], the machine: who leads in which epoch, and what is committed |
+//! | [`quorum_state`] | the words of the file `quorum-state`: epoch, leader, vote |
+//! | [`voters`] | the voters, from the configuration or from the log (KIP-853) |
+//! | [`control`] | control records of the metadata log, and its batches |
+//! | [`snapshot`] | snapshots of the metadata log: names, layout, reading and writing |
+//!
+//! The crate knows no clock, disk, socket or thread, and nothing of what the records mean. Its
+//! owner puts inputs in, takes outputs out and does what they say, in their order.
+
+#![forbid(unsafe_code)]
+
+pub mod control;
+mod describe;
+mod error;
+pub mod quorum;
+pub mod quorum_state;
+pub mod snapshot;
+pub mod voters;
+
+pub use error::Error;
+pub use quorum::{Input, Output, Quorum, QuorumOptions, Start, State};
+pub use quorum_state::ElectionState;
+pub use snapshot::SnapshotId;
+pub use voters::{KRaftVersion, ReplicaKey, Voter, VoterEndpoint, VoterSet};

@@ -1,0 +1,109 @@
+//! What DescribeQuorum tells (KIP-595, KIP-836, KIP-853).
+
+use ottla_protocol::ErrorCode;
+use ottla_protocol::ids::Offset;
+use ottla_protocol::messages::describe_quorum_response::{
+    Listener, Node, PartitionData, ReplicaState, TopicData,
+};
+use ottla_protocol::messages::{DescribeQuorumRequest, DescribeQuorumResponse};
+
+use crate::quorum::{Quorum, State};
+
+/// The topic of the metadata log.
+const CLUSTER_METADATA: &str = "__cluster_metadata";
+
+impl Quorum {
+    /// Describes the quorum, as only its leader can.
+    #[must_use]
+    pub fn describe(&self, now_ms: i64, request: &DescribeQuorumRequest) -> DescribeQuorumResponse {
+        let [topic] = request.topics.as_slice() else {
+            return unknown_partitions(request);
+        };
+        let known = topic.topic_name == CLUSTER_METADATA
+            && matches!(topic.partitions.as_slice(), [only] if only.partition_index == 0);
+        if !known {
+            return unknown_partitions(request);
+        }
+        if self.state() != State::Leader {
+            return DescribeQuorumResponse {
+                error_code: ErrorCode::NOT_LEADER_OR_FOLLOWER.0,
+                ..DescribeQuorumResponse::default()
+            };
+        }
+        let leader = self.replica();
+        let partition = PartitionData {
+            leader_id: leader.id.0,
+            leader_epoch: self.epoch().0,
+            high_watermark: self.high_watermark().map_or(-1, |Offset(offset)| offset),
+            current_voters: self
+                .voters()
+                .iter()
+                .map(|voter| {
+                    let own = voter.key.id == leader.id;
+                    ReplicaState {
+                        replica_id: voter.key.id.0,
+                        replica_directory_id: voter.key.directory_id,
+                        log_end_offset: if own { self.log_end_offset().0 } else { -1 },
+                        last_fetch_timestamp: if own { now_ms } else { -1 },
+                        last_caught_up_timestamp: if own { now_ms } else { -1 },
+                        ..ReplicaState::default()
+                    }
+                })
+                .collect(),
+            ..PartitionData::default()
+        };
+        DescribeQuorumResponse {
+            topics: vec![TopicData {
+                topic_name: topic.topic_name.clone(),
+                partitions: vec![partition],
+                ..TopicData::default()
+            }],
+            nodes: self.nodes(),
+            ..DescribeQuorumResponse::default()
+        }
+    }
+
+    fn nodes(&self) -> Vec<Node> {
+        let listeners = |voter: &crate::Voter| {
+            voter
+                .endpoints
+                .iter()
+                .map(|endpoint| Listener {
+                    name: endpoint.listener.clone(),
+                    host: endpoint.host.clone(),
+                    port: endpoint.port,
+                    ..Listener::default()
+                })
+                .collect()
+        };
+        self.voters()
+            .iter()
+            .map(|voter| Node {
+                node_id: voter.key.id.0,
+                listeners: listeners(voter),
+                ..Node::default()
+            })
+            .collect()
+    }
+}
+
+fn unknown_partitions(request: &DescribeQuorumRequest) -> DescribeQuorumResponse {
+    let unknown = |index: i32| PartitionData {
+        partition_index: index,
+        error_code: ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.0,
+        ..PartitionData::default()
+    };
+    let topics = request.topics.iter().map(|topic| TopicData {
+        topic_name: topic.topic_name.clone(),
+        partitions: topic
+            .partitions
+            .iter()
+            .map(|found| unknown(found.partition_index))
+            .collect(),
+        ..TopicData::default()
+    });
+    DescribeQuorumResponse {
+        topics: topics.collect(),
+        ..DescribeQuorumResponse::default()
+    }
+}
