@@ -2,7 +2,7 @@
 
 use std::io;
 
-use ottla_protocol::record::{BatchHeader, RECORD_BATCH_OVERHEAD};
+use ottla_protocol::record::{BatchHeader, RECORD_BATCH_OVERHEAD, RecordBatch};
 
 use crate::disk::File;
 
@@ -117,6 +117,22 @@ pub(crate) fn parse(bytes: &[u8], position: u64, available: u64) -> Found {
         max_timestamp: header.max_timestamp(),
         leader_epoch: header.partition_leader_epoch(),
     })
+}
+
+/// Why the bytes of a batch are not what was written; nothing if they are.
+pub(crate) fn check_crc(batch: &Batch, bytes: &[u8]) -> Result<(), String> {
+    if batch.magic == MAGIC_V2 {
+        let parsed = RecordBatch::parse(bytes).map_err(|error| error.to_string())?;
+        return parsed.ensure_valid().map_err(|error| error.to_string());
+    }
+    // The old formats have another checksum, of everything after it.
+    let stored = number::<4>(bytes, 12).map(u32::from_be_bytes);
+    let computed = crc32fast::hash(bytes.get(16..).unwrap_or_default());
+    if stored == Some(computed) {
+        Ok(())
+    } else {
+        Err(format!("its checksum is not {computed:#010x}"))
+    }
 }
 
 fn number<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {

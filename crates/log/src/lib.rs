@@ -22,6 +22,7 @@ mod append_origin;
 mod batch;
 pub mod checkpoint;
 mod config;
+pub mod directory;
 pub mod disk;
 mod error;
 mod health;
@@ -37,6 +38,7 @@ mod topic_partition;
 
 pub use append_origin::AppendOrigin;
 pub use config::LogConfig;
+pub use directory::LogDirectory;
 pub use disk::{Disk, File, FileRegion, MemoryDisk, RealDisk};
 pub use error::{Error, Result};
 pub use health::LogDirectoryHealth;

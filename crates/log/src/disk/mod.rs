@@ -147,6 +147,21 @@ impl dyn Disk + '_ {
         self.rename(temporary, path)
     }
 
+    /// Makes a directory and those above it, so that they are still there after a crash.
+    pub fn create_directory_durably(&self, path: &Path) -> io::Result<()> {
+        let mut missing = Vec::new();
+        let mut ancestor = path;
+        while !self.exists(ancestor)? {
+            missing.push(ancestor);
+            ancestor = parent(ancestor);
+        }
+        self.create_directory(path)?;
+        missing
+            .iter()
+            .rev()
+            .try_for_each(|made| self.sync_directory(parent(made)))
+    }
+
     /// Removes a file if it is there; says whether it was.
     pub fn remove_file_if_exists(&self, path: &Path) -> io::Result<bool> {
         match self.remove_file(path) {

@@ -3,7 +3,7 @@ use ottla_protocol::record::RecordBatch;
 
 use super::Log;
 use crate::append_origin::AppendOrigin;
-use crate::batch::{Batch, Found, parse};
+use crate::batch::{Batch, Found, check_crc, parse};
 use crate::error::{Error, Result};
 use crate::producer_state::{
     BatchMetadata, CompletedTransaction, Marker, ProducerAppend, ProducerBatch,
@@ -161,10 +161,10 @@ impl Log {
             if batch.size > self.config.segment_bytes {
                 return Err(self.too_large(batch.size));
             }
-            if origin == AppendOrigin::Replication && batch.magic == 2 {
-                RecordBatch::parse(rest)
-                    .and_then(|batch| batch.ensure_valid())
-                    .map_err(|error| Error::InvalidBatch(error.to_string()))?;
+            if origin == AppendOrigin::Replication {
+                let size = usize::try_from(batch.size).unwrap_or(usize::MAX);
+                let bytes = rest.get(..size).unwrap_or_default();
+                check_crc(&batch, bytes).map_err(Error::InvalidBatch)?;
             }
             expected = batch.last_offset + 1;
             position = usize::try_from(batch.end()).unwrap_or(usize::MAX);

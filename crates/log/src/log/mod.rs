@@ -145,6 +145,14 @@ impl Log {
         Offset(self.log_start_offset)
     }
 
+    /// The log start offset, if it is to be in the checkpoint: where the log begins within a
+    /// segment. Elsewhere the first segment's name says it.
+    #[must_use]
+    pub fn log_start_offset_to_checkpoint(&self) -> Option<Offset> {
+        let first_base = self.segments.keys().next().copied().unwrap_or(0);
+        (self.log_start_offset > first_base).then_some(Offset(self.log_start_offset))
+    }
+
     /// The offset that the next record will get.
     #[must_use]
     pub fn log_end_offset(&self) -> Offset {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::recovery::Loader;
 use super::{Log, LogOptions};
-use crate::disk::{Disk, parent};
 use crate::error::{IoContext, Result};
 
 impl Log {
@@ -17,7 +16,9 @@ impl Log {
     pub fn open(options: LogOptions) -> Result<Self> {
         options.health.check()?;
         let directory: Arc<Path> = Arc::from(options.directory.as_path());
-        create_partition_directory(&**options.open_files.disk(), &directory)?;
+        let disk = options.open_files.disk();
+        disk.create_directory_durably(&directory)
+            .doing("create", &directory)?;
         let mut loader = Loader::new(&options, Arc::clone(&directory))?;
         loader.load()?;
         let Loader {
@@ -52,14 +53,4 @@ impl Log {
         }
         Ok(log)
     }
-}
-
-fn create_partition_directory(disk: &dyn Disk, directory: &Path) -> Result<()> {
-    if !disk.exists(directory).doing("look at", directory)? {
-        disk.create_directory(directory)
-            .doing("create", directory)?;
-        let parent = parent(directory);
-        disk.sync_directory(parent).doing("sync", parent)?;
-    }
-    Ok(())
 }

@@ -10,7 +10,7 @@ use ottla_protocol::record::RecordBatch;
 
 use super::LogOptions;
 use super::sync::Unsynced;
-use crate::batch::{Batch, Found, WholeBatches};
+use crate::batch::{Batch, Found, WholeBatches, check_crc};
 use crate::disk::Disk;
 use crate::error::{Error, IoContext, Result};
 use crate::leader_epochs::LeaderEpochs;
@@ -123,12 +123,26 @@ impl<'a> Loader<'a> {
         self.rebuild_producer_state(*first)?;
         for base in &unflushed {
             let was_cut = self.recover_segment(*base)?;
-            if was_cut {
+            if was_cut || self.misses_what_follows(*base) {
                 self.drop_segments_above(*base)?;
                 break;
             }
         }
         Ok(true)
+    }
+
+    /// Whether the end of a segment was lost as a whole, so that the next one leaves a hole: power
+    /// failed when that had reached the disk and this had not. Only where compaction and what is
+    /// copied from it make no holes of their own.
+    fn misses_what_follows(&self, base: i64) -> bool {
+        let end = self.producer_state.map_end_offset();
+        let next = self
+            .segments
+            .range(base + 1..)
+            .next()
+            .map(|(next, _)| *next);
+        let has_hole = next.is_some_and(|next| next > end);
+        has_hole && !self.options.config.compact && end >= self.options.recovery_point.0
     }
 
     /// Reads a segment from its start, builds its indexes, and cuts it at the first batch that is
@@ -207,7 +221,7 @@ impl<'a> Loader<'a> {
 
     /// Removes the segments after one that was cut: what is in them does not follow it.
     fn drop_segments_above(&mut self, base: i64) -> Result<()> {
-        // From the last one down, each durably: a crash in between leaves no hole.
+        // From the last one down: a crash in between leaves no hole.
         while let Some(entry) = self.segments.last_entry() {
             if *entry.key() <= base {
                 break;
@@ -255,6 +269,12 @@ impl<'a> Loader<'a> {
         let segment = Segment::create(files, &self.options.config, self.options.now_ms)?;
         self.segments.insert(checkpoint, segment);
         self.unsynced.segment_rolled(checkpoint);
+        if checkpoint > 0 {
+            // Once the file's name alone says where the log begins, the checkpoint will not.
+            self.disk()
+                .sync_directory(&self.directory)
+                .doing("sync", &self.directory)?;
+        }
         Ok(checkpoint)
     }
 
@@ -355,12 +375,7 @@ fn check(segment: &Segment, batch: &Batch, bytes: &[u8], expected: i64) -> Resul
             batch.last_offset
         ));
     }
-    if batch.magic == 2 {
-        RecordBatch::parse(bytes)
-            .and_then(|batch| batch.ensure_valid())
-            .map_err(|error| error.to_string())?;
-    }
-    Ok(())
+    check_crc(batch, bytes)
 }
 
 /// Lets the producer state see a batch of a segment, and the segment what that ends.

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use ottla_protocol::ids::Offset;
 
 use super::Log;
-use crate::error::Result;
+use crate::error::{IoContext, Result};
 use crate::segment::{RollQuestion, Segment};
 
 impl Log {
@@ -38,7 +38,11 @@ impl Log {
             }
         } else {
             active.become_inactive()?;
+            if self.synced_end_offset >= base {
+                self.sync_indexes_of_active_segment()?;
+            }
         }
+        let active = self.active_segment()?;
         let rolled = active.base_offset();
         let segment = Segment::create(self.segment_files(base), &self.config, now_ms)?;
         self.segments.insert(base, segment);
@@ -51,5 +55,16 @@ impl Log {
         }
         tracing::debug!(partition = %self.topic_partition, base_offset = base, "rolled a segment");
         Ok(base)
+    }
+
+    /// Makes the indexes of the segment that ends durable. A recovery point at its end would
+    /// otherwise keep the next start from building them, once there is a segment after it; where
+    /// the recovery point is lower, that start will, and the sync is the background's.
+    fn sync_indexes_of_active_segment(&mut self) -> Result<()> {
+        for (path, file) in self.active_segment()?.files_to_sync()? {
+            let result = file.sync_data().doing("sync", &path);
+            result.inspect_err(|error| self.health.poison(error))?;
+        }
+        Ok(())
     }
 }

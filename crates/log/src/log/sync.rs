@@ -216,9 +216,24 @@ impl Log {
         result.result?;
         self.unsynced.remove(&result.covered);
         if result.covered.generation == self.unsynced.generation {
-            self.synced_end_offset = self.synced_end_offset.max(result.end_offset);
+            let end_offset = self.bounded_by_rolled_segments(result.end_offset);
+            self.synced_end_offset = self.synced_end_offset.max(end_offset);
         }
         Ok(self.synced_end_offset())
+    }
+
+    /// A segment that was rolled while a job ran has indexes that the job did not sync: until
+    /// another has, the recovery point stays in the segment, so that a start builds them.
+    fn bounded_by_rolled_segments(&self, end_offset: i64) -> i64 {
+        let Some(rolled) = self.unsynced.rolled.first() else {
+            return end_offset;
+        };
+        let next = self
+            .segments
+            .range(rolled + 1..)
+            .next()
+            .map(|(base, _)| *base);
+        next.map_or(end_offset, |next| end_offset.min(next - 1))
     }
 
     /// The three steps at once, on this thread.

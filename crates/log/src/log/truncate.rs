@@ -41,6 +41,9 @@ impl Log {
             let segment = entry.remove();
             self.delete_segment(&segment, now_ms)?;
         }
+        self.disk()
+            .sync_directory(&self.directory)
+            .doing("sync", &self.directory)?;
         let config = self.config.clone();
         self.active_segment()?.truncate_to(offset, &config)?;
         self.log_end_offset = offset;
@@ -68,6 +71,10 @@ impl Log {
             self.delete_segment(&segment, now_ms)?;
         }
         let segment = Segment::create(self.segment_files(offset), &self.config, now_ms)?;
+        // The file's name is all that says where the log begins now.
+        self.disk()
+            .sync_directory(&self.directory)
+            .doing("sync", &self.directory)?;
         self.segments.insert(offset, segment);
         self.unsynced.segment_rolled(offset);
         self.log_start_offset = offset;

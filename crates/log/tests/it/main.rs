@@ -1,5 +1,9 @@
 //! Tests of the crate's public face, on both disks.
 
+#![cfg(test)]
+
 mod golden;
 mod log;
+mod log_directory;
+mod model;
 mod support;

@@ -2,7 +2,8 @@
 //!
 //! It keeps what was written apart from what was synced. [`MemoryDisk::crash`] throws away the
 //! difference as a power failure may: of the writes to a file that were not synced any may be
-//! lost, torn or kept, in any order, and so may the changes of a directory. All by a seed.
+//! lost, torn or kept, whatever becomes of the others; of the changes of a directory, the last
+//! ones may be lost, as on every file system with a journal. All by a seed.
 
 mod inode;
 mod random;

@@ -199,16 +199,15 @@ impl Tree {
             match node {
                 Node::File(inode) => inode.lock().crash(random),
                 Node::Directory(directory) => {
-                    let mood = random.below(4);
-                    for change in std::mem::take(&mut directory.unsynced) {
-                        let kept = match mood {
-                            0 => false,
-                            1 => true,
-                            _ => random.below(2) == 0,
-                        };
-                        if kept {
-                            apply(&mut directory.durable, change);
-                        }
+                    // A journal keeps the changes of a directory in their order.
+                    let changes = std::mem::take(&mut directory.unsynced);
+                    let kept = match random.below(3) {
+                        0 => 0,
+                        1 => changes.len() as u64,
+                        _ => random.below(changes.len() as u64 + 1),
+                    };
+                    for (_, change) in (0..kept).zip(changes) {
+                        apply(&mut directory.durable, change);
                     }
                     directory.current.clone_from(&directory.durable);
                 }
