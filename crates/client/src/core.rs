@@ -1,0 +1,17 @@
+//! The clients without sockets, clock, threads or chance.
+//!
+//! Each machine takes what happens by `handle(now, input)`, says what to do by `poll()` and when
+//! to be called again by `next_deadline()`. Times are milliseconds of one clock; random numbers
+//! come from a seed.
+
+pub mod admin;
+pub mod backoff;
+pub mod call;
+pub mod cluster;
+pub mod connection;
+pub mod consumer;
+pub mod metadata;
+pub mod producer;
+pub mod random;
+
+pub use cluster::{Cluster, ClusterOptions, ConnectionId, Destination, NetworkInput, Output};
