@@ -1,4 +1,3 @@
 //! The crate from outside.
 
 mod allocation;
-mod records;

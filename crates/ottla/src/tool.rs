@@ -1,0 +1,227 @@
+//! The command-line tools: which there are, and what they share.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use ottla_client::settings::Scope;
+use ottla_client::{Admin, Error, Settings};
+
+use crate::kafka_errors;
+use crate::options::{CommandLine, OptionError, Options, flag};
+
+/// Kafka's release whose tools these follow.
+const KAFKA_VERSION: &str = "4.3.1";
+
+/// Where a tool writes.
+pub(crate) type Out = io::BufWriter<io::Stdout>;
+
+/// One tool.
+#[derive(Clone, Copy)]
+pub(crate) struct Tool {
+    /// Its name after `ottla`; Kafka's script is `kafka-NAME.sh`.
+    pub(crate) name: &'static str,
+    pub(crate) line: &'static CommandLine,
+    pub(crate) run: fn(&Options, &mut Out) -> Result<(), Failure>,
+}
+
+/// Every tool.
+pub(crate) const TOOLS: &[Tool] = &[
+    crate::configs::TOOL,
+    crate::console_consumer::TOOL,
+    crate::console_producer::TOOL,
+    crate::get_offsets::TOOL,
+    crate::topics::TOOL,
+];
+
+/// Options that every tool has.
+pub(crate) const HELP: crate::options::OptionSpec = flag(&["help", "h"], "Shows this text.");
+pub(crate) const VERSION: crate::options::OptionSpec = flag(&["version"], "Shows the version.");
+
+/// Why a tool ends without success.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The command line makes no sense: the message and the usage go to standard error.
+    Usage(String),
+    /// The message goes to standard error.
+    Message(String),
+    /// Everything has been said.
+    Exit(u8),
+    /// The cluster refused.
+    Client(Error),
+    /// Nobody reads the output any more, or it can't be written.
+    Output(io::Error),
+}
+
+impl From<OptionError> for Failure {
+    fn from(error: OptionError) -> Self {
+        Self::Message(error.to_string())
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Client(error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+/// The tool of this name, be it `topics`, `kafka-topics` or `/opt/kafka/bin/kafka-topics.sh`.
+pub(crate) fn find(name: &str) -> Option<&'static Tool> {
+    let name = name.rsplit('/').next().unwrap_or(name);
+    let name = name.strip_suffix(".sh").unwrap_or(name);
+    let name = name.strip_prefix("kafka-").unwrap_or(name);
+    TOOLS.iter().find(|tool| tool.name == name)
+}
+
+/// Runs a tool with the arguments after its name.
+pub(crate) fn run(tool: &Tool, arguments: &[String]) -> ExitCode {
+    let mut out = io::BufWriter::with_capacity(64 << 10, io::stdout());
+    let outcome = run_with(tool, arguments, &mut out);
+    let flushed = out.flush();
+    match outcome.and(flushed.map_err(Failure::from)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => report(tool, &failure),
+    }
+}
+
+fn run_with(tool: &Tool, arguments: &[String], out: &mut Out) -> Result<(), Failure> {
+    let options = tool.line.parse(arguments)?;
+    if arguments.is_empty() || options.has("help") {
+        return Err(Failure::Usage(tool.line.about.to_owned()));
+    }
+    if options.has("version") {
+        writeln!(out, "{KAFKA_VERSION} (Ottla {})", env!("CARGO_PKG_VERSION"))?;
+        return Ok(());
+    }
+    (tool.run)(&options, out)
+}
+
+fn report(tool: &Tool, failure: &Failure) -> ExitCode {
+    match failure {
+        Failure::Usage(message) => eprint!("{message}\n{}", tool.line.usage()),
+        Failure::Message(message) => eprintln!("{message}"),
+        Failure::Exit(code) => return ExitCode::from(*code),
+        Failure::Client(error) => eprintln!("{}", kafka_errors::message(error)),
+        Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        Failure::Output(error) => eprintln!("ottla {}: {error}", tool.name),
+    }
+    ExitCode::FAILURE
+}
+
+/// Runs a tool's asynchronous part on this thread.
+pub(crate) fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let outcome = runtime.block_on(future);
+    // Look-ups of names may still run; nobody waits for them.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// Runs a tool's asynchronous part on this thread, and the client's own on another, for tools that
+/// are to be fast.
+pub(crate) fn block_on_threads<T>(
+    future: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?;
+    let outcome = runtime.block_on(future);
+    runtime.shutdown_background();
+    outcome
+}
+
+/// Drops settings that the client does not have, and says so.
+pub(crate) fn warn_unknown(settings: &mut Settings, scope: Scope) {
+    for name in settings.retain_known(scope) {
+        eprintln!("The setting {name} is not known and does nothing.");
+    }
+}
+
+/// A number below `bound`, by chance.
+pub(crate) fn random_below(bound: u64) -> u64 {
+    use std::hash::{BuildHasher as _, Hasher as _};
+    std::collections::hash_map::RandomState::new()
+        .build_hasher()
+        .finish()
+        % bound.max(1)
+}
+
+/// Reads a file of settings.
+pub(crate) fn properties_file(path: &str) -> Result<Settings, Failure> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::Message(format!("{path}: {error}")))?;
+    Ok(Settings::from_properties(&text))
+}
+
+/// `name=value` arguments; a name without value has an empty one if `accept_missing`.
+pub(crate) fn key_values(
+    arguments: &[String],
+    accept_missing: bool,
+) -> Result<BTreeMap<String, String>, Failure> {
+    let mut values = BTreeMap::new();
+    for argument in arguments {
+        match argument.split_once('=') {
+            Some((name, value)) if accept_missing || !value.is_empty() => {
+                values.insert(name.to_owned(), value.to_owned());
+            }
+            None if accept_missing => {
+                values.insert(argument.clone(), String::new());
+            }
+            _ => {
+                return Err(Failure::Message(format!(
+                    "Missing value for key {argument}"
+                )));
+            }
+        }
+    }
+    Ok(values)
+}
+
+/// Refuses `used` together with any of the others, in Kafka's words.
+pub(crate) fn forbid(options: &Options, used: &str, others: &[&str]) -> Result<(), Failure> {
+    let other = others
+        .iter()
+        .find(|other| **other != used && options.has(other));
+    match other {
+        Some(other) if options.has(used) => Err(Failure::Usage(format!(
+            "Option \"[{used}]\" can't be used with option \"[{other}]\""
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Requires options, in Kafka's words.
+pub(crate) fn require(options: &Options, names: &[&str]) -> Result<(), Failure> {
+    match names.iter().find(|name| !options.has(name)) {
+        Some(missing) => Err(Failure::Usage(format!(
+            "Missing required argument \"[{missing}]\""
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// The settings of an admin client from `--bootstrap-server` and `--command-config`.
+pub(crate) fn admin_settings(options: &Options) -> Result<Settings, Failure> {
+    let mut settings = match options.value("command-config")? {
+        Some(path) => properties_file(path)?,
+        None => Settings::new(),
+    };
+    if let Some(servers) = options.value("bootstrap-server")? {
+        settings.set("bootstrap.servers", servers);
+    }
+    Ok(settings)
+}
+
+/// An admin client; must be called within [`block_on`].
+pub(crate) fn admin(options: &Options) -> Result<Admin, Failure> {
+    Ok(Admin::new(&admin_settings(options)?)?)
+}
