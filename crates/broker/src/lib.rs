@@ -1,4 +1,50 @@
-//! The I/O shell that drives all cores.
+//! The I/O shell that drives all cores: network, request handlers, replicas, the controller's shell.
+//!
+//! A request's path is the reading order: `net/connection.rs`, `node.rs`, `api/produce.rs`, `replica/append.rs`, the log, `replica/high_watermark.rs`, `purgatory/`, `net/response_writer.rs`.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`node`] | [`node::Node`]: a whole node, deterministic, with everything put in from outside |
+//! | [`environment`] | clock, randomness, disk and jobs, as a node gets them |
+//! | [`net`] | listeners, connections, the way of a response into the kernel |
+//! | `api` | one file for each API |
+//! | `replica` | partitions: who leads, what is committed, what may be read |
+//! | `purgatory` | requests that wait |
+//! | [`controller`] | consensus, decisions and the metadata log |
+//! | `metadata_publisher` | what committed metadata does to this broker |
+//! | [`config`] | `server.properties` |
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "handlers have one shape: each owns its request"
+)]
+mod api;
+mod background;
 pub mod config;
+pub mod controller;
+mod directory_files;
+pub mod environment;
+mod error;
+mod fetch_session;
+mod lifecycle;
+mod log_directories;
+mod metadata_publisher;
 pub mod metrics;
+pub mod net;
+pub mod node;
+pub mod options;
+mod producer_ids;
+mod purgatory;
+mod replica;
+mod replication;
+pub mod request;
+mod server;
+pub mod testing;
+pub mod threads;
+pub mod timer;
+mod topic_creation;
+
+pub use error::Error;
+pub use metadata_publisher::PublishedMetadata;
+pub use node::{Node, NodeState};
+pub use server::Server;

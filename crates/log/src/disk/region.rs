@@ -2,6 +2,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use ottla_protocol::frame::response::RegionLength;
 
 use super::File;
 
@@ -16,6 +17,12 @@ pub struct FileRegion {
     pub position: u64,
     /// Its bytes.
     pub length: u64,
+}
+
+impl RegionLength for FileRegion {
+    fn region_length(&self) -> u64 {
+        self.length
+    }
 }
 
 impl FileRegion {

@@ -9,7 +9,7 @@ use crate::error::{IoContext, Result};
 impl Log {
     /// Ends the use of the log cleanly: everything is synced, and a snapshot of the producers is
     /// left for the next start. Returns the recovery point, which is the log's end.
-    pub fn close(mut self) -> Result<Offset> {
+    pub fn close(&mut self) -> Result<Offset> {
         let directory = Arc::clone(&self.directory);
         let disk = Arc::clone(self.open_files.disk());
         let log_end_offset = self.log_end_offset;

@@ -150,7 +150,7 @@ fn a_cleanly_stopped_folder_is_opened_and_closed_unchanged() {
         let start = checkpoint(OffsetCheckpoint::LOG_START)
             .get(&partition)
             .copied();
-        let log = open(directory.path(), topic, |options| {
+        let mut log = open(directory.path(), topic, |options| {
             options.clean_shutdown = true;
             options.recovery_point = recovery_point;
             options.log_start_offset = start.unwrap_or(Offset(0));
@@ -178,7 +178,7 @@ fn a_cleanly_stopped_folder_is_opened_and_closed_unchanged() {
 /// Opens a folder as after kill -9 and compares what is left with what Apache Kafka made of it.
 fn assert_recovered_as_kafka_does(directory: &Path, folder: &str) {
     for topic in TOPICS {
-        let log = open(directory, topic, |_| {});
+        let mut log = open(directory, topic, |_| {});
         log.close().unwrap();
         let mut expected = recovered_files(folder, topic);
         // These it was about to remove.

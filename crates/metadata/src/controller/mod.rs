@@ -11,14 +11,20 @@
 //! that take heartbeats change it and start with `handle_`.
 
 mod activation;
+mod alter_partition;
 mod api_error;
 mod brokers;
 mod configs;
+mod elections;
+mod features;
 mod heartbeats;
 mod partition_change;
 mod partitions;
 mod producer_ids;
+mod quotas;
 mod random;
+mod reassignments;
+mod replica_directories;
 mod replica_placer;
 #[cfg(test)]
 mod tests;
@@ -40,6 +46,7 @@ use heartbeats::BrokerHeartbeats;
 pub use api_error::ApiError;
 pub use brokers::RegistrationContext;
 pub use configs::AlterConfigsContext;
+pub use features::FeaturesUpdate;
 pub use random::Random;
 pub use topics::validate_topic_name;
 

@@ -78,6 +78,11 @@ impl<'a> PartitionChange<'a> {
         }
     }
 
+    /// Puts a broker's replica into this directory.
+    pub(super) fn set_directory(&mut self, broker: BrokerId, directory: Uuid) {
+        self.directories.insert(broker, directory);
+    }
+
     /// The record, or nothing when nothing changes.
     pub(super) fn build(
         mut self,

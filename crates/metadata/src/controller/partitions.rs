@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use ottla_protocol::ids::{BrokerId, LeaderEpoch, PartitionIndex, TopicId};
 use ottla_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use ottla_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
-use ottla_protocol::messages::{CreatePartitionsRequest, CreatePartitionsResponse};
+use ottla_protocol::messages::{
+    CreatePartitionsRequest, CreatePartitionsResponse, PartitionChangeRecord,
+};
 use ottla_protocol::{ErrorCode, Uuid};
 
 use super::api_error::parts;
@@ -146,6 +148,24 @@ impl Controller {
                 records.extend(change.build(*topic_id, *index).map(MetadataRecord::from));
             }
         }
+    }
+
+    /// A change of one partition, with the targets that `adjust` sets; nothing when it would
+    /// change nothing.
+    pub(super) fn build_change(
+        &self,
+        topic: &TopicImage,
+        index: PartitionIndex,
+        adjust: impl FnOnce(&mut PartitionChange<'_>),
+    ) -> Option<PartitionChangeRecord> {
+        let partition = topic.partition(index)?;
+        let may_lead =
+            |id| self.image.cluster().is_active(id) && self.replica_is_online(partition, id);
+        let default_directory = |id| self.default_directory(id);
+        let rules = self.change_rules(topic);
+        let mut change = PartitionChange::new(partition, rules, &may_lead, &default_directory);
+        adjust(&mut change);
+        change.build(topic.id(), index)
     }
 
     /// The brokers that may get replicas: those with a directory that isn't cordoned.

@@ -13,6 +13,9 @@ use crate::image::{LeaderRecoveryState, PartitionRegistration};
 use ottla_protocol::ids::PartitionIndex;
 
 mod broker_life;
+mod changes;
+mod partition_life;
+mod random_life;
 mod topic_life;
 
 const CLUSTER: &str = "rSm3gRNWQ2OZAb2yQnFBIA";
@@ -247,6 +250,11 @@ impl Cluster {
                         .leader
                         .is_none_or(|leader| partition.isr.contains(&leader))
                 );
+                let active = |id: &BrokerId| image.cluster().is_active(*id);
+                assert!(partition.leader.is_none_or(|leader| active(&leader)));
+                // Without eligible leader replicas the last member stays, whatever became of it.
+                let last_stays = !image.features().eligible_leader_replicas_enabled();
+                assert!(last_stays || partition.isr.iter().all(active));
                 assert_eq!(partition.directories.len(), partition.replicas.len());
             }
         }

@@ -64,12 +64,15 @@ impl BrokerRegistration {
             .find(|endpoint| endpoint.listener == *name)
     }
 
-    /// Whether the directory is online. With no directories known every one counts as online.
+    /// Whether the directory is online. A replica that isn't in a directory with an id yet
+    /// counts as online; so does every one of a broker that tells no directories.
     #[must_use]
     pub fn has_online_directory(&self, directory: Uuid) -> bool {
-        super::is_reserved_directory(directory) && directory != super::DIRECTORY_LOST
-            || self.directories.is_empty()
-            || self.directories.contains(&directory)
+        match directory {
+            super::DIRECTORY_UNASSIGNED | super::DIRECTORY_MIGRATING => true,
+            super::DIRECTORY_LOST => false,
+            _ => self.directories.is_empty() || self.directories.contains(&directory),
+        }
     }
 
     /// Whether the broker may be a leader or a member of an ISR.

@@ -37,28 +37,38 @@ impl<'a> LegacyMessage<'a> {
     ///
     /// Its fields are checked, its checksum is not: see [`LegacyMessage::is_valid_crc`].
     pub fn parse(bytes: &'a [u8]) -> Result<Self, RecordError> {
+        let remaining = bytes.len();
         let mut cursor = Cursor::new(bytes);
-        let offset = i64::from_be_bytes(cursor.array()?);
-        let length = i32::from_be_bytes(cursor.array()?);
+        let (Ok(offset), Ok(length)) = (cursor.i64(), cursor.i32()) else {
+            return Err(RecordError::Truncated {
+                needed: LOG_OVERHEAD,
+                remaining,
+            });
+        };
         let size = match usize::try_from(length) {
-            Ok(length) if length >= OVERHEAD_V0 => length,
+            Ok(length) if length >= OVERHEAD_V0 => length + LOG_OVERHEAD,
             _ => return Err(RecordError::InvalidLength(length)),
         };
-        let mut cursor = Cursor::new(cursor.take(size)?);
+        let Some(bytes) = bytes.get(..size) else {
+            return Err(RecordError::Truncated {
+                needed: size,
+                remaining,
+            });
+        };
+        let mut cursor = Cursor::new(bytes.get(LOG_OVERHEAD..).unwrap_or_default());
         let crc = u32::from_be_bytes(cursor.array()?);
         let magic = cursor.i8()?;
         let attributes = cursor.byte()?;
         let timestamp = match magic {
             MAGIC_V0 => NO_TIMESTAMP,
-            MAGIC_V1 => i64::from_be_bytes(cursor.array()?),
+            MAGIC_V1 => cursor.i64()?,
             other => return Err(RecordError::UnexpectedMagic(other)),
         };
-        let mut sized = || match usize::try_from(i32::from_be_bytes(cursor.array()?)) {
+        let mut sized = || match usize::try_from(cursor.i32()?) {
             Ok(size) => cursor.take(size).map(Some),
             Err(_) => Ok(None),
         };
         let (key, value) = (sized()?, sized()?);
-        let bytes = bytes.get(..size + LOG_OVERHEAD).unwrap_or(bytes);
         Ok(Self {
             bytes,
             offset,
@@ -378,33 +388,17 @@ impl<'a> Iterator for Entries<'a> {
         if self.failed {
             return None;
         }
-        let announced = self.announced_size();
         match Entry::parse(self.rest) {
             Ok(entry) => {
                 self.rest = self.rest.get(entry.size_in_bytes()..).unwrap_or_default();
                 self.position += entry.size_in_bytes();
                 Some(Ok(entry))
             }
-            Err(RecordError::Truncated { .. })
-                if announced.is_none_or(|size| size > self.rest.len()) =>
-            {
-                None
-            }
+            Err(RecordError::Truncated { .. }) => None,
             Err(error) => {
                 self.failed = true;
                 Some(Err(error))
             }
         }
-    }
-}
-
-impl Entries<'_> {
-    /// The size that the next entry says to have.
-    fn announced_size(&self) -> Option<usize> {
-        let [.., l0, l1, l2, l3] = self.rest.first_chunk::<LOG_OVERHEAD>()?;
-        let length = i32::from_be_bytes([*l0, *l1, *l2, *l3]);
-        usize::try_from(length)
-            .ok()
-            .map(|length| length + LOG_OVERHEAD)
     }
 }

@@ -1,4 +1,4 @@
-use super::cursor::Cursor;
+use super::cursor::{Cursor, Fault};
 use super::{BatchHeader, NO_SEQUENCE, RecordError, TimestampType, increment_sequence};
 
 /// One record; key, value and headers borrow the bytes that it was read from.
@@ -27,6 +27,7 @@ pub struct Record<'a> {
 impl<'a> Record<'a> {
     /// Reads one record of the batch with `header` from `bytes` (which begins after the record's
     /// length prefix and ends with the record).
+    #[inline]
     pub(super) fn parse_body(
         header: BatchHeader<'_>,
         bytes: &'a [u8],
@@ -81,10 +82,14 @@ impl<'a> Headers<'a> {
     };
 
     /// Checks that the headers at the cursor are whole, and leaves them where they are.
+    #[inline]
     fn parse(cursor: &mut Cursor<'a>) -> Result<Self, RecordError> {
         let Ok(count) = usize::try_from(cursor.varint()?) else {
             return Err(RecordError::InvalidRecord("negative number of headers"));
         };
+        if count == 0 {
+            return Ok(Headers::EMPTY);
+        }
         if count > cursor.remaining() {
             return Err(RecordError::InvalidRecord("more headers than bytes"));
         }
@@ -155,6 +160,7 @@ impl<'a> Records<'a> {
         }
     }
 
+    #[inline]
     fn read(&mut self) -> Result<Record<'a>, RecordError> {
         let length = match length_prefix(self.cursor.rest()) {
             Ok(length) => length,
@@ -173,6 +179,7 @@ impl<'a> Records<'a> {
 impl<'a> Iterator for Records<'a> {
     type Item = Result<Record<'a>, RecordError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.failed {
             return None;
@@ -214,6 +221,7 @@ pub(super) struct LengthPrefix {
     pub(super) body_bytes: usize,
 }
 
+#[inline]
 pub(super) fn length_prefix(bytes: &[u8]) -> Result<LengthPrefix, RecordsError> {
     let mut cursor = Cursor::new(bytes);
     match cursor.varint().map(usize::try_from) {
@@ -224,7 +232,7 @@ pub(super) fn length_prefix(bytes: &[u8]) -> Result<LengthPrefix, RecordsError> 
         Ok(Err(_)) => Err(RecordsError::Invalid(RecordError::InvalidRecord(
             "negative length",
         ))),
-        Err(RecordError::Truncated { .. }) => Err(RecordsError::Incomplete),
-        Err(error) => Err(RecordsError::Invalid(error)),
+        Err(Fault::Ends) => Err(RecordsError::Incomplete),
+        Err(Fault::LongVarint) => Err(RecordsError::Invalid(RecordError::InvalidVarint(5))),
     }
 }

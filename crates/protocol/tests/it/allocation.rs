@@ -39,7 +39,7 @@ unsafe impl GlobalAlloc for Counting {
 }
 
 /// The most that `action` held at once beyond what was held before.
-fn held_max(action: impl FnOnce()) -> usize {
+pub(crate) fn held_max(action: impl FnOnce()) -> usize {
     let before = HELD.with(Cell::get);
     HELD_MAX.with(|most| most.set(before));
     action();

@@ -14,7 +14,7 @@ pub use error::{RejectedRecord, ValidationError};
 use record_checks::{AcceptedRecords, RecordChecks};
 
 use super::{
-    BatchOptions, BuildError, RecordBatch, RecordBatchBuilder, RecordBatchMut, RecordError,
+    BatchOptions, BuildError, Record, RecordBatch, RecordBatchBuilder, RecordBatchMut, RecordError,
     SimpleRecord, TimestampType, batches,
 };
 use crate::ErrorCode;
@@ -231,33 +231,49 @@ impl Pass<'_> {
         context: &ValidationContext<'_>,
         workspace: &mut Workspace,
     ) -> Result<(), RecordError> {
+        if batch.codec()? == Codec::None {
+            for record in batch.records()? {
+                self.visit(&record?);
+            }
+            return Ok(());
+        }
         let mut reader = batch.read_records(workspace, context.decompressed_bytes_max)?;
         let outcome = loop {
-            let record = match reader.next_record() {
-                Some(Ok(record)) => record,
+            match reader.next_record() {
+                Some(Ok(record)) => self.visit(&record),
                 Some(Err(error)) => break Err(error),
                 None => break Ok(()),
-            };
-            self.checks.check(&record);
-            let Some(builder) = &mut self.builder else {
-                continue;
-            };
-            if self.failure.is_some() || self.checks.any_rejected() {
-                continue;
-            }
-            let headers = record.headers.iter();
-            let record = SimpleRecord {
-                timestamp: record.timestamp,
-                key: record.key,
-                value: record.value,
-                headers: &[],
-            };
-            if let Err(error) = builder.write_record(builder.next_offset(), &record, headers) {
-                self.failure = Some(error.into());
             }
         };
         reader.finish(workspace);
         outcome
+    }
+
+    #[inline]
+    fn visit(&mut self, record: &Record<'_>) {
+        self.checks.check(record);
+        if self.builder.is_some() {
+            self.rebuild(record);
+        }
+    }
+
+    fn rebuild(&mut self, record: &Record<'_>) {
+        let Some(builder) = &mut self.builder else {
+            return;
+        };
+        if self.failure.is_some() || self.checks.any_rejected() {
+            return;
+        }
+        let headers = record.headers.iter();
+        let record = SimpleRecord {
+            timestamp: record.timestamp,
+            key: record.key,
+            value: record.value,
+            headers: &[],
+        };
+        if let Err(error) = builder.write_record(builder.next_offset(), &record, headers) {
+            self.failure = Some(error.into());
+        }
     }
 }
 

@@ -46,6 +46,7 @@ impl<'a> RecordChecks<'a> {
         !self.rejected.is_empty()
     }
 
+    #[inline]
     pub(super) fn check(&mut self, record: &Record<'_>) {
         let index = self.accepted.count;
         self.accepted.count += 1;
@@ -70,40 +71,50 @@ impl<'a> RecordChecks<'a> {
     }
 
     /// Says what is wrong with the record, if anything is.
+    #[inline]
     fn reject(&mut self, record: &Record<'_>) -> Option<String> {
         let context = self.context;
         if context.is_compacted && record.key.is_none() {
-            let Topic(partition) = Topic::of(context);
-            return Some(format!(
-                "Compacted topic cannot accept message without key in topic partition {partition}"
-            ));
+            return Some(self.lacks_key());
         }
         if context.timestamp_type == TimestampType::CreateTime && record.timestamp != NO_TIMESTAMP {
             let age = context.now_ms.wrapping_sub(record.timestamp);
             let is_valid = age <= context.timestamp_before_max_ms
                 && age.wrapping_neg() <= context.timestamp_after_max_ms;
-            if is_valid {
-                return None;
-            }
-            self.any_invalid_timestamp = true;
-            return Some(format!(
-                "Timestamp {} of message with offset {} is out of range. The timestamp should be \
-                 within [{}, {}]",
-                record.timestamp,
-                record.offset,
-                context.now_ms.wrapping_sub(context.timestamp_before_max_ms),
-                context.now_ms.wrapping_add(context.timestamp_after_max_ms)
-            ));
+            return (!is_valid).then(|| self.is_out_of_range(record));
         }
-        if self.batch.timestamp_type() == TimestampType::LogAppendTime {
-            self.any_invalid_timestamp = true;
-            return Some(format!(
-                "Invalid timestamp type in message {}. Producer should not set timestamp type to \
-                 LogAppendTime.",
-                self.describe(record)
-            ));
-        }
-        None
+        let is_of_the_broker = self.batch.timestamp_type() == TimestampType::LogAppendTime;
+        is_of_the_broker.then(|| self.has_wrong_timestamp_type(record))
+    }
+
+    #[cold]
+    fn lacks_key(&self) -> String {
+        let Topic(partition) = Topic::of(self.context);
+        format!("Compacted topic cannot accept message without key in topic partition {partition}")
+    }
+
+    #[cold]
+    fn is_out_of_range(&mut self, record: &Record<'_>) -> String {
+        self.any_invalid_timestamp = true;
+        let context = self.context;
+        format!(
+            "Timestamp {} of message with offset {} is out of range. The timestamp should be \
+             within [{}, {}]",
+            record.timestamp,
+            record.offset,
+            context.now_ms.wrapping_sub(context.timestamp_before_max_ms),
+            context.now_ms.wrapping_add(context.timestamp_after_max_ms)
+        )
+    }
+
+    #[cold]
+    fn has_wrong_timestamp_type(&mut self, record: &Record<'_>) -> String {
+        self.any_invalid_timestamp = true;
+        format!(
+            "Invalid timestamp type in message {}. Producer should not set timestamp type to \
+             LogAppendTime.",
+            self.describe(record)
+        )
     }
 
     /// The record as Apache Kafka's messages name it: by the class that reads it there.

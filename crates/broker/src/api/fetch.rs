@@ -1,0 +1,336 @@
+//! Fetch: records out as regions of files, at once or when enough have come.
+
+use std::sync::Arc;
+
+use ottla_protocol::ids::TopicId;
+use ottla_protocol::messages::FetchRequest;
+use ottla_protocol::messages::fetch_request::FetchTopic;
+use ottla_protocol::messages::fetch_response::NodeEndpoint;
+use ottla_protocol::{ErrorCode, KafkaString, Uuid};
+use parking_lot::Mutex;
+
+use super::fetch_response::{FetchAnswer, PartitionAnswer};
+use crate::fetch_session::{AnswerState, FetchContext, FetchPartition, SessionRequest, TopicKey};
+use crate::node::Node;
+use crate::purgatory::{DelayedOperation, Watchers, try_complete_else_watch};
+use crate::replica::{Isolation, Partition, PartitionRead, ReadRequest};
+use crate::request::RequestContext;
+
+const READ_COMMITTED: i8 = 1;
+
+pub(crate) fn handle(node: &Arc<Node>, context: RequestContext, request: FetchRequest) {
+    let replica_id = if context.version() >= 15 {
+        request.replica_state.replica_id
+    } else {
+        request.replica_id
+    };
+    let now_ms = node.environment().clock.monotonic_ms();
+    let opened = node.fetch_sessions().open(
+        session_request(&request, context.version(), replica_id),
+        now_ms,
+    );
+    let session = match opened {
+        Ok(session) => session,
+        Err(error) => {
+            respond(context, FetchAnswer::refused(error));
+            return;
+        }
+    };
+    let partitions = resolve(node, &session);
+    let operation = DelayedFetch {
+        isolation: isolation(replica_id, request.isolation_level),
+        is_follower: replica_id >= 0,
+        bytes_min: u64::try_from(request.min_bytes).unwrap_or(0),
+        bytes_max: u64::try_from(request.max_bytes.min(node.options().broker.fetch_max_bytes))
+            .unwrap_or(0),
+        waits: request.max_wait_ms > 0,
+        node: Arc::clone(node),
+        partitions,
+        waiting: Mutex::new(Some((context, session))),
+    };
+    let watched = operation.watched();
+    let deadline_ms = now_ms + i64::from(request.max_wait_ms.max(0));
+    try_complete_else_watch(node.timers(), Box::new(operation), watched, deadline_ms);
+}
+
+fn isolation(replica_id: i32, isolation_level: i8) -> Isolation {
+    if replica_id >= 0 {
+        Isolation::LogEnd
+    } else if isolation_level == READ_COMMITTED {
+        Isolation::LastStableOffset
+    } else {
+        Isolation::HighWatermark
+    }
+}
+
+fn topic_key(version: i16, name: &KafkaString, id: Uuid) -> TopicKey {
+    if version >= 13 {
+        TopicKey::Id(id)
+    } else {
+        // A session outlives the frame that the name came in.
+        TopicKey::Name(name.detached())
+    }
+}
+
+fn session_request(request: &FetchRequest, version: i16, replica_id: i32) -> SessionRequest {
+    let of_topic = |topic: &FetchTopic| {
+        let key = topic_key(version, &topic.topic, topic.topic_id);
+        topic
+            .partitions
+            .iter()
+            .map(|partition| FetchPartition {
+                topic: key.clone(),
+                partition: partition.partition,
+                current_leader_epoch: partition.current_leader_epoch,
+                fetch_offset: partition.fetch_offset,
+                last_fetched_epoch: partition.last_fetched_epoch,
+                log_start_offset: partition.log_start_offset,
+                max_bytes: partition.partition_max_bytes,
+            })
+            .collect::<Vec<_>>()
+    };
+    SessionRequest {
+        session_id: request.session_id,
+        session_epoch: request.session_epoch,
+        uses_topic_ids: version >= 13,
+        is_follower: replica_id >= 0,
+        partitions: request.topics.iter().flat_map(of_topic).collect(),
+        forgotten: request
+            .forgotten_topics_data
+            .iter()
+            .flat_map(|topic| {
+                let key = topic_key(version, &topic.topic, topic.topic_id);
+                topic
+                    .partitions
+                    .iter()
+                    .map(move |partition| (key.clone(), *partition))
+            })
+            .collect(),
+    }
+}
+
+/// A partition that a fetch wants: its replica here, or why there is none.
+type Resolved = Result<Arc<Partition>, ErrorCode>;
+
+fn resolve(node: &Node, session: &FetchContext) -> Vec<Resolved> {
+    let metadata = node.metadata();
+    let topics = metadata.image.topics();
+    session
+        .partitions()
+        .iter()
+        .map(|wanted| {
+            let (found, exists) = match &wanted.topic {
+                TopicKey::Name(name) => (
+                    node.partitions().by_name(name),
+                    topics.get_by_name(name).cloned(),
+                ),
+                TopicKey::Id(id) => (
+                    node.partitions().by_id(TopicId(*id)),
+                    topics.get(TopicId(*id)).cloned(),
+                ),
+            };
+            if let Some(replica) = found.and_then(|topic| topic.partition(wanted.partition)) {
+                return Ok(replica);
+            }
+            let index = ottla_protocol::ids::PartitionIndex(wanted.partition);
+            Err(match (exists, &wanted.topic) {
+                (Some(topic), _) if topic.partition(index).is_some() => {
+                    ErrorCode::NOT_LEADER_OR_FOLLOWER
+                }
+                (None, TopicKey::Id(_)) => ErrorCode::UNKNOWN_TOPIC_ID,
+                _ => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+            })
+        })
+        .collect()
+}
+
+fn respond(context: RequestContext, answer: FetchAnswer) {
+    match answer.encode(&context.head) {
+        Ok(frame) => context.respond_frame(frame),
+        Err(error) => {
+            tracing::error!(%error, "a fetch response could not be encoded");
+            context.close();
+        }
+    }
+}
+
+/// A fetch that waits for records.
+struct DelayedFetch {
+    node: Arc<Node>,
+    isolation: Isolation,
+    is_follower: bool,
+    bytes_min: u64,
+    bytes_max: u64,
+    waits: bool,
+    partitions: Vec<Resolved>,
+    waiting: Mutex<Option<(RequestContext, FetchContext)>>,
+}
+
+/// What was read, and whether it has to be answered now.
+struct ReadAll {
+    answers: Vec<PartitionAnswer>,
+    bytes: u64,
+    is_urgent: bool,
+}
+
+impl DelayedFetch {
+    fn watched(&self) -> Vec<Arc<Watchers>> {
+        let replicas = self.partitions.iter().flatten();
+        replicas
+            .map(|replica| Arc::clone(replica.watchers()))
+            .collect()
+    }
+
+    fn read_all(&self, wanted: &[FetchPartition]) -> ReadAll {
+        let mut all = ReadAll {
+            answers: Vec::with_capacity(wanted.len()),
+            bytes: 0,
+            is_urgent: false,
+        };
+        for (wanted, resolved) in wanted.iter().zip(&self.partitions) {
+            let answer = match resolved {
+                Ok(replica) => self.read_one(wanted, replica, all.bytes),
+                Err(error) => PartitionAnswer::refused(wanted.partition, *error),
+            };
+            all.bytes += answer.records_bytes();
+            all.is_urgent |= answer.error != ErrorCode::NONE || answer.diverging.is_some();
+            all.answers.push(answer);
+        }
+        all
+    }
+
+    fn read_one(
+        &self,
+        wanted: &FetchPartition,
+        replica: &Partition,
+        bytes_before: u64,
+    ) -> PartitionAnswer {
+        let left = self.bytes_max.saturating_sub(bytes_before);
+        let request = ReadRequest {
+            offset: wanted.fetch_offset,
+            bytes_max: u64::try_from(wanted.max_bytes).unwrap_or(0).min(left),
+            isolation: self.isolation,
+            min_one_batch: bytes_before == 0,
+            current_leader_epoch: wanted.current_leader_epoch,
+            last_fetched_epoch: wanted.last_fetched_epoch,
+        };
+        let read = if self.is_follower {
+            Err(ErrorCode::NOT_LEADER_OR_FOLLOWER)
+        } else {
+            replica.read(request)
+        };
+        match read {
+            Ok(read) => answer(wanted.partition, read),
+            Err(error) => {
+                let mut answer = PartitionAnswer::refused(wanted.partition, error);
+                let locked = replica.read_lock();
+                if matches!(
+                    error,
+                    ErrorCode::NOT_LEADER_OR_FOLLOWER | ErrorCode::FENCED_LEADER_EPOCH
+                ) {
+                    let leader = locked.state().leader.map_or(-1, |leader| leader.0);
+                    answer.current_leader = Some((leader, locked.state().leader_epoch.0));
+                }
+                answer
+            }
+        }
+    }
+
+    fn leaders(&self, context: &RequestContext, answers: &[PartitionAnswer]) -> Vec<NodeEndpoint> {
+        let mut ids: Vec<i32> = answers
+            .iter()
+            .filter_map(|answer| answer.current_leader)
+            .map(|(leader, _)| leader)
+            .filter(|leader| *leader >= 0)
+            .collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids.into_iter()
+            .filter_map(|id| {
+                let (host, port, rack) = self.node.endpoint_of(id, &context.connection.listener)?;
+                Some(NodeEndpoint {
+                    node_id: id,
+                    host,
+                    port,
+                    rack,
+                    ..NodeEndpoint::default()
+                })
+            })
+            .collect()
+    }
+
+    fn answer(&self, context: RequestContext, session: FetchContext, read: ReadAll) {
+        let states: Vec<AnswerState> = read.answers.iter().map(answer_state).collect();
+        let topics: Vec<TopicKey> = session
+            .partitions()
+            .iter()
+            .map(|wanted| wanted.topic.clone())
+            .collect();
+        let leaders = self.leaders(&context, &read.answers);
+        let now_ms = self.node.environment().clock.monotonic_ms();
+        let (session_id, send) = self.node.fetch_sessions().answer(session, &states, now_ms);
+        let partitions = topics
+            .into_iter()
+            .zip(read.answers)
+            .zip(send)
+            .filter_map(|(answer, send)| send.then_some(answer))
+            .collect();
+        respond(
+            context,
+            FetchAnswer {
+                error: ErrorCode::NONE,
+                session_id,
+                partitions,
+                leaders,
+            },
+        );
+    }
+}
+
+fn answer(index: i32, read: PartitionRead) -> PartitionAnswer {
+    PartitionAnswer {
+        index,
+        error: ErrorCode::NONE,
+        high_watermark: read.high_watermark,
+        last_stable_offset: read.last_stable_offset,
+        log_start_offset: read.log_start_offset,
+        diverging: read.diverging,
+        current_leader: None,
+        aborted: read.aborted,
+        regions: read.regions,
+    }
+}
+
+fn answer_state(answer: &PartitionAnswer) -> AnswerState {
+    AnswerState {
+        has_records: answer.records_bytes() > 0,
+        is_error: answer.error != ErrorCode::NONE,
+        has_diverging_epoch: answer.diverging.is_some(),
+        high_watermark: answer.high_watermark,
+        log_start_offset: answer.log_start_offset,
+    }
+}
+
+impl DelayedOperation for DelayedFetch {
+    fn try_complete(&self, expired: bool) -> bool {
+        let mut locked = self.waiting.lock();
+        let Some((_, session)) = locked.as_ref() else {
+            return true;
+        };
+        let read = self.read_all(session.partitions());
+        let is_due = expired
+            || !self.waits
+            || read.is_urgent
+            || read.answers.is_empty()
+            || read.bytes >= self.bytes_min;
+        if !is_due {
+            return false;
+        }
+        let taken = locked.take();
+        drop(locked);
+        if let Some((context, session)) = taken {
+            self.answer(context, session, read);
+        }
+        true
+    }
+}

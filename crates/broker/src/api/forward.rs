@@ -1,0 +1,26 @@
+//! Requests that the controller decides: in one process they go to it directly.
+
+use std::sync::Arc;
+
+use ottla_metadata::controller::Decision;
+use ottla_protocol::messages::Response;
+
+use crate::controller::Active;
+use crate::node::Node;
+use crate::request::RequestContext;
+
+/// Answers with the controller's decision, once it is committed.
+pub(super) fn to_controller<R: Response + Send + 'static>(
+    node: &Arc<Node>,
+    context: RequestContext,
+    decide: impl FnOnce(&mut Active<'_>) -> Decision<R> + Send + 'static,
+) {
+    node.controller()
+        .decide(node, decide, move |response| match response {
+            Ok(response) => context.respond(&response),
+            Err(error) => {
+                tracing::info!(%error, api = %context.api_key, "the controller did not answer");
+                context.close();
+            }
+        });
+}

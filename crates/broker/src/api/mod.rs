@@ -1,0 +1,148 @@
+//! One file for each API that is served, and the table that finds it.
+//!
+//! A handler answers through its [`RequestContext`], at once or later; it never blocks.
+
+mod api_versions;
+mod create_partitions;
+mod create_topics;
+mod delete_records;
+mod delete_topics;
+mod describe_cluster;
+mod describe_log_dirs;
+mod describe_producers;
+mod describe_quorum;
+mod describe_topic_partitions;
+mod fetch;
+mod fetch_response;
+mod forward;
+mod init_producer_id;
+mod list_offsets;
+mod metadata;
+mod offset_for_leader_epoch;
+mod produce;
+mod produce_frame;
+mod topic_view;
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use ottla_protocol::Reader;
+use ottla_protocol::api_key::{ApiKey, ListenerKind};
+use ottla_protocol::messages::Request;
+use ottla_protocol::messages::{
+    ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest,
+    DeleteTopicsRequest, DescribeClusterRequest, DescribeLogDirsRequest, DescribeProducersRequest,
+    DescribeQuorumRequest, DescribeTopicPartitionsRequest, FetchRequest, InitProducerIdRequest,
+    ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest,
+};
+
+use crate::node::Node;
+use crate::request::RequestContext;
+
+/// A served API.
+#[derive(Clone, Copy)]
+pub(crate) struct ServedApi {
+    pub(crate) api_key: ApiKey,
+    handle: fn(&Arc<Node>, RequestContext, Bytes),
+}
+
+/// An entry of the table: the request's type and its handler, `fn(&Arc<Node>, RequestContext, Request)`.
+macro_rules! serve {
+    ($request:ty, $handle:path) => {
+        ServedApi {
+            api_key: <$request as Request>::API_KEY,
+            handle: |node, context, body| {
+                if let Some((context, request)) = decode::<$request>(context, body) {
+                    $handle(node, context, request);
+                }
+            },
+        }
+    };
+}
+
+/// Every API but Produce, whose frame is changed in place and never decoded to a message.
+const SERVED: &[ServedApi] = &[
+    serve!(ApiVersionsRequest, api_versions::handle),
+    serve!(CreatePartitionsRequest, create_partitions::handle),
+    serve!(CreateTopicsRequest, create_topics::handle),
+    serve!(DeleteRecordsRequest, delete_records::handle),
+    serve!(DeleteTopicsRequest, delete_topics::handle),
+    serve!(DescribeClusterRequest, describe_cluster::handle),
+    serve!(DescribeLogDirsRequest, describe_log_dirs::handle),
+    serve!(DescribeProducersRequest, describe_producers::handle),
+    serve!(DescribeQuorumRequest, describe_quorum::handle),
+    serve!(
+        DescribeTopicPartitionsRequest,
+        describe_topic_partitions::handle
+    ),
+    serve!(FetchRequest, fetch::handle),
+    serve!(InitProducerIdRequest, init_producer_id::handle),
+    serve!(ListOffsetsRequest, list_offsets::handle),
+    serve!(MetadataRequest, metadata::handle),
+    serve!(OffsetForLeaderEpochRequest, offset_for_leader_epoch::handle),
+];
+
+/// Decodes a request; one that is malformed closes the connection.
+fn decode<R: Request>(context: RequestContext, body: Bytes) -> Option<(RequestContext, R)> {
+    let mut reader = Reader::new(body);
+    match R::decode(&mut reader, context.version()) {
+        Ok(request) => Some((context, request)),
+        Err(error) => {
+            tracing::debug!(
+                api = R::NAME,
+                version = context.version(),
+                peer = ?context.connection.peer,
+                %error,
+                "a malformed request closes its connection"
+            );
+            context.close();
+            None
+        }
+    }
+}
+
+/// The APIs that a listener serves, by key.
+pub(crate) fn served_keys(is_controller_listener: bool) -> impl Iterator<Item = ApiKey> {
+    SERVED
+        .iter()
+        .map(|served| served.api_key)
+        .chain([ApiKey::Produce])
+        .filter(move |key| is_on_listener(*key, is_controller_listener))
+}
+
+fn is_on_listener(key: ApiKey, is_controller_listener: bool) -> bool {
+    key.is_on(if is_controller_listener {
+        ListenerKind::Controller
+    } else {
+        ListenerKind::Broker
+    })
+}
+
+/// Hands a request to its handler.
+pub(crate) fn dispatch(
+    node: &Arc<Node>,
+    context: RequestContext,
+    mut frame: BytesMut,
+    body_start: usize,
+) {
+    let key = context.api_key;
+    let is_served = is_on_listener(key, context.connection.is_controller_listener)
+        && key.enabled_versions(false).contains(context.version());
+    if key == ApiKey::ApiVersions && !is_served {
+        api_versions::answer_unsupported_version(context);
+        return;
+    }
+    if !is_served {
+        context.close();
+        return;
+    }
+    let body = frame.split_off(body_start);
+    if key == ApiKey::Produce {
+        produce::handle(node, context, body);
+        return;
+    }
+    match SERVED.iter().find(|served| served.api_key == key) {
+        Some(served) => (served.handle)(node, context, body.freeze()),
+        None => context.close(),
+    }
+}

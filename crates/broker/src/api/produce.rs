@@ -1,0 +1,358 @@
+//! Produce: records in, where they landed out.
+//!
+//! Records are checked and stamped where they lie in the frame, and go from there to the log.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use ottla_protocol::compression::Workspace;
+use ottla_protocol::ids::{LeaderEpoch, Offset, TopicId};
+use ottla_protocol::messages::ProduceResponse;
+use ottla_protocol::messages::produce_response::{
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse,
+    TopicProduceResponse,
+};
+use ottla_protocol::{ErrorCode, KafkaString};
+use parking_lot::Mutex;
+
+use super::produce_frame::{PartitionFrame, ProduceFrame, TopicFrame};
+use crate::node::Node;
+use crate::purgatory::{DelayedOperation, Watchers, try_complete_else_watch};
+use crate::replica::{AppendContext, AppendError, Appended, Partition, Reached, TopicReplicas};
+use crate::request::RequestContext;
+
+thread_local! {
+    /// What compression needs, kept by each thread that appends.
+    static WORKSPACE: RefCell<Workspace> = RefCell::default();
+}
+
+pub(crate) fn handle(node: &Arc<Node>, context: RequestContext, mut body: BytesMut) {
+    let version = context.version();
+    let frame = match ProduceFrame::parse(&body, version) {
+        Ok(frame) => frame,
+        Err(error) => {
+            tracing::debug!(peer = ?context.connection.peer, %error, "a malformed produce request closes its connection");
+            context.close();
+            return;
+        }
+    };
+    let mut appending = Appending {
+        node,
+        version,
+        acks: frame.acks,
+        now_ms: node.environment().clock.wall_ms(),
+        pending: Vec::new(),
+        touched: Vec::new(),
+        failed: false,
+    };
+    let responses = frame
+        .topics
+        .iter()
+        .enumerate()
+        .map(|(index, topic)| appending.topic(index, topic, &mut body))
+        .collect();
+    drop(body);
+    let response = ProduceResponse {
+        responses,
+        ..ProduceResponse::default()
+    };
+    appending.finish(context, response, frame.timeout_ms);
+}
+
+/// An append that waits to count.
+struct PendingPartition {
+    topic: usize,
+    partition: usize,
+    replica: Arc<Partition>,
+    required_offset: Offset,
+    leader_epoch: LeaderEpoch,
+}
+
+/// One produce request while its partitions are appended to, one after the other.
+struct Appending<'a> {
+    node: &'a Arc<Node>,
+    version: i16,
+    acks: i16,
+    now_ms: i64,
+    pending: Vec<PendingPartition>,
+    /// Partitions on which others may be waiting.
+    touched: Vec<Arc<Partition>>,
+    failed: bool,
+}
+
+impl Appending<'_> {
+    fn topic(
+        &mut self,
+        topic_index: usize,
+        topic: &TopicFrame,
+        body: &mut BytesMut,
+    ) -> TopicProduceResponse {
+        let mut response = TopicProduceResponse {
+            topic_id: topic.id,
+            ..TopicProduceResponse::default()
+        };
+        let name = String::from_utf8_lossy(&body[topic.name.clone()]).into_owned();
+        let found = if self.version >= 13 {
+            self.node.partitions().by_id(TopicId(topic.id))
+        } else {
+            self.node.partitions().by_name(&name)
+        };
+        let missing = match &found {
+            Some(_) => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+            None => self.missing_topic(&name, topic),
+        };
+        for (index, partition) in topic.partitions.iter().enumerate() {
+            let place = (topic_index, index);
+            let answer = self.partition(place, found.as_deref(), missing, (partition, body));
+            self.failed |= answer.error_code != ErrorCode::NONE.0;
+            response.partition_responses.push(answer);
+        }
+        if self.version < 13 {
+            response.name =
+                found.map_or_else(|| KafkaString::from(name), |found| found.name.clone());
+        }
+        response
+    }
+
+    /// A topic without a replica here may still exist elsewhere.
+    fn missing_topic(&self, name: &str, topic: &TopicFrame) -> ErrorCode {
+        let metadata = self.node.metadata();
+        let topics = metadata.image.topics();
+        if self.version >= 13 {
+            match topics.get(TopicId(topic.id)) {
+                Some(_) => ErrorCode::NOT_LEADER_OR_FOLLOWER,
+                None => ErrorCode::UNKNOWN_TOPIC_ID,
+            }
+        } else if topics.get_by_name(name).is_some() {
+            ErrorCode::NOT_LEADER_OR_FOLLOWER
+        } else {
+            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+        }
+    }
+
+    fn partition(
+        &mut self,
+        (topic_index, partition_index): (usize, usize),
+        topic: Option<&TopicReplicas>,
+        missing: ErrorCode,
+        (partition, body): (&PartitionFrame, &mut BytesMut),
+    ) -> PartitionProduceResponse {
+        if !matches!(self.acks, -1..=1) {
+            return refused(partition.index, ErrorCode::INVALID_REQUIRED_ACKS.into());
+        }
+        let Some(replica) = topic.and_then(|topic| topic.partition(partition.index)) else {
+            return refused(partition.index, missing.into());
+        };
+        let records = match &partition.records {
+            Some(range) => &mut body[range.clone()],
+            None => &mut [],
+        };
+        let appended = WORKSPACE.with_borrow_mut(|workspace| {
+            let mut context = AppendContext {
+                topic: replica.topic(),
+                partition: replica.index(),
+                produce_version: Some(self.version),
+                required_acks: self.acks,
+                now_ms: self.now_ms,
+                workspace,
+            };
+            replica.append_as_leader(records, &mut context)
+        });
+        match appended {
+            Ok(appended) => {
+                let response = taken(partition.index, &appended);
+                self.note(topic_index, partition_index, replica, appended);
+                response
+            }
+            Err(error) => {
+                self.node.note_append_error(&error);
+                let mut response = refused(partition.index, error);
+                self.name_leader(&replica, &mut response);
+                response
+            }
+        }
+    }
+
+    fn note(
+        &mut self,
+        topic: usize,
+        partition: usize,
+        replica: Arc<Partition>,
+        appended: Appended,
+    ) {
+        if let Some(sync) = appended.effects.sync {
+            self.node.start_sync(&replica, sync);
+        }
+        if appended.effects.wake {
+            self.touched.push(Arc::clone(&replica));
+        }
+        self.pending.push(PendingPartition {
+            topic,
+            partition,
+            replica,
+            required_offset: appended.required_offset,
+            leader_epoch: appended.leader_epoch,
+        });
+    }
+
+    /// From version 10 on, a refusal for want of leadership says who leads.
+    fn name_leader(&self, replica: &Partition, response: &mut PartitionProduceResponse) {
+        if self.version < 10 || response.error_code != ErrorCode::NOT_LEADER_OR_FOLLOWER.0 {
+            return;
+        }
+        let locked = replica.read_lock();
+        response.current_leader = LeaderIdAndEpoch {
+            leader_id: locked.state().leader.map_or(-1, |leader| leader.0),
+            leader_epoch: locked.state().leader_epoch.0,
+            ..LeaderIdAndEpoch::default()
+        };
+    }
+
+    /// Answers, or waits until the appends count; then wakes who waits for the records.
+    fn finish(self, context: RequestContext, mut response: ProduceResponse, timeout_ms: i32) {
+        response.node_endpoints = self.leader_endpoints(&context, &response);
+        if self.acks == 0 {
+            // A producer that wants no answer learns of a failure by losing its connection.
+            if self.failed {
+                context.close();
+            } else {
+                context.respond_nothing();
+            }
+        } else {
+            let deadline_ms =
+                self.node.environment().clock.monotonic_ms() + i64::from(timeout_ms.max(0));
+            let watched: Vec<Arc<Watchers>> = self
+                .pending
+                .iter()
+                .map(|pending| Arc::clone(pending.replica.watchers()))
+                .collect();
+            let delayed = DelayedProduce {
+                acks: self.acks,
+                waiting: Mutex::new(Some(Waiting {
+                    context,
+                    response,
+                    pending: self.pending,
+                })),
+            };
+            try_complete_else_watch(self.node.timers(), Box::new(delayed), watched, deadline_ms);
+        }
+        for replica in self.touched {
+            replica.watchers().check();
+        }
+    }
+
+    fn leader_endpoints(
+        &self,
+        context: &RequestContext,
+        response: &ProduceResponse,
+    ) -> Vec<NodeEndpoint> {
+        let mut leaders: Vec<i32> = response
+            .responses
+            .iter()
+            .flat_map(|topic| &topic.partition_responses)
+            .map(|partition| partition.current_leader.leader_id)
+            .filter(|leader| *leader >= 0)
+            .collect();
+        leaders.sort_unstable();
+        leaders.dedup();
+        leaders
+            .into_iter()
+            .filter_map(|leader| {
+                let (host, port, rack) = self
+                    .node
+                    .endpoint_of(leader, &context.connection.listener)?;
+                Some(NodeEndpoint {
+                    node_id: leader,
+                    host,
+                    port,
+                    rack,
+                    ..NodeEndpoint::default()
+                })
+            })
+            .collect()
+    }
+}
+
+fn taken(index: i32, appended: &Appended) -> PartitionProduceResponse {
+    PartitionProduceResponse {
+        index,
+        base_offset: appended.base_offset,
+        log_append_time_ms: appended.log_append_time_ms,
+        log_start_offset: appended.log_start_offset,
+        ..PartitionProduceResponse::default()
+    }
+}
+
+fn refused(index: i32, error: AppendError) -> PartitionProduceResponse {
+    PartitionProduceResponse {
+        index,
+        error_code: error.code.0,
+        base_offset: -1,
+        log_append_time_ms: -1,
+        log_start_offset: error.log_start_offset,
+        record_errors: error
+            .records
+            .into_iter()
+            .map(|(batch_index, message)| BatchIndexAndErrorMessage {
+                batch_index,
+                batch_index_error_message: message.map(KafkaString::from),
+                ..BatchIndexAndErrorMessage::default()
+            })
+            .collect(),
+        error_message: error.message.map(KafkaString::from),
+        ..PartitionProduceResponse::default()
+    }
+}
+
+struct Waiting {
+    context: RequestContext,
+    response: ProduceResponse,
+    pending: Vec<PendingPartition>,
+}
+
+/// A produce request whose appends do not count yet.
+struct DelayedProduce {
+    acks: i16,
+    waiting: Mutex<Option<Waiting>>,
+}
+
+impl DelayedOperation for DelayedProduce {
+    fn try_complete(&self, expired: bool) -> bool {
+        let mut locked = self.waiting.lock();
+        let Some(waiting) = &mut *locked else {
+            return true;
+        };
+        let Waiting {
+            response, pending, ..
+        } = waiting;
+        pending.retain(|pending| {
+            let reached =
+                pending
+                    .replica
+                    .reached(pending.required_offset, pending.leader_epoch, self.acks);
+            let error = match reached {
+                Reached::Yes => return false,
+                Reached::Never(error) => error,
+                Reached::NotYet if expired => ErrorCode::REQUEST_TIMED_OUT,
+                Reached::NotYet => return true,
+            };
+            let failed =
+                &mut response.responses[pending.topic].partition_responses[pending.partition];
+            *failed = refused(failed.index, error.into());
+            false
+        });
+        if !pending.is_empty() {
+            return false;
+        }
+        let done = locked.take();
+        drop(locked);
+        if let Some(Waiting {
+            context, response, ..
+        }) = done
+        {
+            context.respond(&response);
+        }
+        true
+    }
+}

@@ -1,0 +1,224 @@
+//! The broker's life as the controller sees it: registered, unfenced, alive by its heartbeats, shut down.
+
+use std::sync::Arc;
+
+use ottla_metadata::controller::RegistrationContext;
+use ottla_metadata::features::supported_features;
+use ottla_protocol::messages::broker_registration_request::{Feature, Listener};
+use ottla_protocol::messages::{
+    BrokerHeartbeatRequest, BrokerHeartbeatResponse, BrokerRegistrationRequest,
+    BrokerRegistrationResponse,
+};
+use ottla_protocol::{ErrorCode, KafkaString, Uuid};
+use parking_lot::Mutex;
+
+use crate::environment::JobKind;
+use crate::node::{Node, NodeState};
+
+/// How long until a refused registration is tried again.
+const REGISTRATION_RETRY_MS: i64 = 100;
+/// How soon a broker that is not yet unfenced asks again.
+const CATCH_UP_HEARTBEAT_MS: i64 = 20;
+
+#[derive(Debug, Clone, Copy)]
+struct State {
+    broker_epoch: i64,
+    applied_offset: i64,
+    is_unfenced: bool,
+    wants_shut_down: bool,
+    heartbeat_is_scheduled: bool,
+}
+
+/// What the broker knows of its own standing.
+#[derive(Debug)]
+pub(crate) struct Lifecycle {
+    incarnation_id: Uuid,
+    /// The epoch of the life before, if it ended cleanly; -1 otherwise.
+    previous_broker_epoch: i64,
+    state: Mutex<State>,
+}
+
+impl Lifecycle {
+    pub(crate) fn new(incarnation_id: Uuid, previous_broker_epoch: i64) -> Lifecycle {
+        Lifecycle {
+            incarnation_id,
+            previous_broker_epoch,
+            state: Mutex::new(State {
+                broker_epoch: -1,
+                applied_offset: -1,
+                is_unfenced: false,
+                wants_shut_down: false,
+                heartbeat_is_scheduled: false,
+            }),
+        }
+    }
+
+    /// The epoch of this life; -1 before the registration.
+    pub(crate) fn broker_epoch(&self) -> i64 {
+        self.state.lock().broker_epoch
+    }
+}
+
+/// Tells the controller that this broker is there. Its logs are loaded by then.
+pub(crate) fn register(node: &Arc<Node>) {
+    let request = registration_request(node);
+    let answered = Arc::clone(node);
+    node.controller().decide(
+        node,
+        move |active| {
+            let context = RegistrationContext {
+                next_offset: active.next_offset,
+                request_version: BROKER_REGISTRATION_VERSION,
+                same_process: true,
+            };
+            active
+                .decisions
+                .decide_broker_registration(active.now_ms, &request, context)
+        },
+        move |response| registration_answered(&answered, response),
+    );
+}
+
+/// The newest version: in process nobody speaks an older one.
+const BROKER_REGISTRATION_VERSION: i16 = 4;
+
+fn registration_request(node: &Node) -> BrokerRegistrationRequest {
+    let options = node.options();
+    BrokerRegistrationRequest {
+        broker_id: options.node_id,
+        cluster_id: node.cluster_id().clone(),
+        incarnation_id: node.lifecycle().incarnation_id,
+        listeners: options
+            .advertised_listeners
+            .iter()
+            .map(|listener| Listener {
+                name: KafkaString::from(listener.name.clone()),
+                host: KafkaString::from(listener.host.clone()),
+                port: listener.port,
+                security_protocol: listener.security_protocol,
+                ..Listener::default()
+            })
+            .collect(),
+        features: supported_features()
+            .into_iter()
+            .map(|(name, range)| Feature {
+                name: KafkaString::from(name),
+                min_supported_version: range.min,
+                max_supported_version: range.max,
+                ..Feature::default()
+            })
+            .collect(),
+        rack: options.rack.clone().map(KafkaString::from),
+        is_migrating_zk_broker: false,
+        log_dirs: node.directories().online_ids(),
+        previous_broker_epoch: node.lifecycle().previous_broker_epoch,
+        ..BrokerRegistrationRequest::default()
+    }
+}
+
+fn registration_answered(
+    node: &Arc<Node>,
+    response: Result<BrokerRegistrationResponse, ErrorCode>,
+) {
+    let error = match response {
+        Ok(response) if response.error_code == ErrorCode::NONE.0 => {
+            node.lifecycle().state.lock().broker_epoch = response.broker_epoch;
+            heartbeat(node);
+            return;
+        }
+        Ok(response) => ErrorCode(response.error_code),
+        Err(error) => error,
+    };
+    if error == ErrorCode::INCONSISTENT_CLUSTER_ID || error == ErrorCode::UNSUPPORTED_VERSION {
+        node.fail(format!("the controller refuses this broker: {error}"));
+        return;
+    }
+    tracing::info!(%error, "the controller does not take the broker's registration yet");
+    node.submit_after(REGISTRATION_RETRY_MS, JobKind::Controller, register);
+}
+
+fn heartbeat(node: &Arc<Node>) {
+    let request = {
+        let mut state = node.lifecycle().state.lock();
+        state.heartbeat_is_scheduled = false;
+        BrokerHeartbeatRequest {
+            broker_id: node.options().node_id,
+            broker_epoch: state.broker_epoch,
+            current_metadata_offset: state.applied_offset,
+            want_fence: false,
+            want_shut_down: state.wants_shut_down,
+            offline_log_dirs: node.directories().offline_ids(),
+            ..BrokerHeartbeatRequest::default()
+        }
+    };
+    let answered = Arc::clone(node);
+    node.controller().decide(
+        node,
+        move |active| {
+            active
+                .decisions
+                .handle_broker_heartbeat(active.now_ms, &request, active.next_offset)
+        },
+        move |response| heartbeat_answered(&answered, response),
+    );
+}
+
+fn heartbeat_answered(node: &Arc<Node>, response: Result<BrokerHeartbeatResponse, ErrorCode>) {
+    let mut next_ms = node.options().broker.broker_heartbeat_interval_ms;
+    match response {
+        Ok(response) if response.error_code == ErrorCode::NONE.0 => {
+            let mut state = node.lifecycle().state.lock();
+            state.is_unfenced = !response.is_fenced;
+            let settled = state.is_unfenced && !state.wants_shut_down;
+            drop(state);
+            if response.should_shut_down {
+                node.shut_down_allowed();
+                return;
+            }
+            if !settled {
+                next_ms = next_ms.min(CATCH_UP_HEARTBEAT_MS);
+            }
+            if !response.is_fenced && node.state() == NodeState::Starting {
+                // Behind the metadata in which this broker leads again.
+                node.submit(JobKind::Metadata, Node::serve);
+            }
+        }
+        Ok(response) if response.error_code == ErrorCode::STALE_BROKER_EPOCH.0 => {
+            register(node);
+            return;
+        }
+        Ok(response) => {
+            tracing::warn!(error = %ErrorCode(response.error_code), "a heartbeat was refused");
+        }
+        Err(error) => tracing::warn!(%error, "a heartbeat was not answered"),
+    }
+    schedule_heartbeat(node, next_ms);
+}
+
+fn schedule_heartbeat(node: &Arc<Node>, delay_ms: i64) {
+    let mut state = node.lifecycle().state.lock();
+    if std::mem::replace(&mut state.heartbeat_is_scheduled, true) {
+        return;
+    }
+    drop(state);
+    node.submit_after(delay_ms, JobKind::Controller, heartbeat);
+}
+
+/// Takes note of how far metadata is applied here.
+pub(crate) fn metadata_applied(node: &Arc<Node>, offset: i64) {
+    let lifecycle = node.lifecycle();
+    let mut state = lifecycle.state.lock();
+    let first = state.applied_offset < 0;
+    state.applied_offset = state.applied_offset.max(offset);
+    let registered = state.broker_epoch >= 0;
+    drop(state);
+    if first && !registered {
+        register(node);
+    }
+}
+
+/// Asks to be let go: leaders move elsewhere first, where there is an elsewhere.
+pub(crate) fn begin_controlled_shutdown(node: &Arc<Node>) {
+    node.lifecycle().state.lock().wants_shut_down = true;
+    heartbeat(node);
+}

@@ -1,0 +1,147 @@
+//! Applies committed metadata to this broker: partitions come, change and go.
+
+use std::sync::Arc;
+
+use ottla_metadata::config::TopicConfig;
+use ottla_metadata::image::{
+    ConfigResource, MetadataDelta, MetadataImage, PartitionRegistration, TopicImage,
+};
+use ottla_protocol::ids::{PartitionIndex, TopicId};
+
+use crate::node::Node;
+use crate::replica::{Offline, Partition, PartitionSettings, PartitionState};
+
+/// An image that is in force, and where in the log it stands.
+#[derive(Debug, Default)]
+pub struct PublishedMetadata {
+    /// The image.
+    pub image: MetadataImage,
+    /// The offset of the last record in it; -1 before the first.
+    pub offset: i64,
+    /// The leader epoch of that record.
+    pub epoch: i32,
+    /// The finalized level of `kraft.version`, which is not in the image.
+    pub kraft_version: i16,
+}
+
+/// Puts an image in force.
+pub(crate) fn apply(node: &Arc<Node>, metadata: &Arc<PublishedMetadata>, delta: &MetadataDelta) {
+    for topic_id in delta.topics_deleted.keys() {
+        delete_topic(node, *topic_id);
+    }
+    for (topic_id, indexes) in &delta.partitions {
+        let Some(topic) = metadata.image.topics().get(*topic_id) else {
+            continue;
+        };
+        for index in indexes {
+            if let Some(partition) = topic.partition(*index) {
+                apply_partition(node, &metadata.image, topic, *index, partition);
+            }
+        }
+    }
+    // Clients are sent to a partition only once it is there.
+    node.set_metadata(Arc::clone(metadata));
+    for resource in &delta.configs {
+        reconfigure(node, &metadata.image, resource);
+    }
+    crate::lifecycle::metadata_applied(node, metadata.offset);
+}
+
+fn delete_topic(node: &Arc<Node>, topic_id: TopicId) {
+    let Some(topic) = node.partitions().by_id(topic_id) else {
+        return;
+    };
+    for partition in topic.partitions() {
+        delete_partition(node, &partition);
+    }
+}
+
+fn delete_partition(node: &Arc<Node>, partition: &Arc<Partition>) {
+    node.partitions()
+        .remove(partition.topic_id(), partition.index());
+    partition.take_offline(Offline::Deleted);
+    node.directories().delete(node, partition);
+}
+
+fn apply_partition(
+    node: &Arc<Node>,
+    image: &MetadataImage,
+    topic: &TopicImage,
+    index: PartitionIndex,
+    registration: &PartitionRegistration,
+) {
+    let existing = node.partitions().partition(topic.id(), index.0);
+    if !registration.replicas.contains(&node.broker_id()) {
+        if let Some(partition) = existing {
+            delete_partition(node, &partition);
+        }
+        return;
+    }
+    let partition = match existing {
+        Some(partition) => partition,
+        None => {
+            let settings = settings(node, image, topic.name());
+            match node
+                .directories()
+                .open_partition(node, (topic, index), registration, settings)
+            {
+                Ok(partition) => {
+                    node.partitions().insert(Arc::clone(&partition));
+                    partition
+                }
+                Err(error) => {
+                    tracing::error!(topic = %topic.name(), partition = index.0, %error, "a partition could not be opened");
+                    return;
+                }
+            }
+        }
+    };
+    let state = PartitionState {
+        leader: registration.leader,
+        leader_epoch: registration.leader_epoch,
+        partition_epoch: registration.partition_epoch,
+        replicas: registration.replicas.clone(),
+        isr: registration.isr.clone(),
+    };
+    let effects = partition.apply(state, node.environment().clock.monotonic_ms());
+    node.carry_out(&partition, effects);
+}
+
+/// The settings in force of a topic.
+pub(crate) fn settings(node: &Node, image: &MetadataImage, topic: &str) -> PartitionSettings {
+    let resource = ConfigResource::topic(topic.to_owned());
+    let overrides = image
+        .configs()
+        .of(&resource)
+        .map(|values| {
+            values
+                .iter()
+                .map(|(name, value)| (name.to_string(), value.to_string()))
+                .collect()
+        })
+        .unwrap_or_default();
+    let sources = node.config_sources(image);
+    let topic = TopicConfig::resolve(&overrides, &sources).unwrap_or_else(|error| {
+        tracing::error!(topic, %error, "a setting of the topic is invalid: its own settings are passed over");
+        TopicConfig::default()
+    });
+    PartitionSettings::new(topic, node.options().broker.producer_id_expiration_ms)
+}
+
+fn reconfigure(node: &Arc<Node>, image: &MetadataImage, resource: &ConfigResource) {
+    use ottla_metadata::image::ConfigResourceType;
+    let partitions = match resource.resource_type {
+        ConfigResourceType::Topic => node
+            .partitions()
+            .by_name(&resource.name)
+            .map(|topic| topic.partitions())
+            .unwrap_or_default(),
+        ConfigResourceType::Broker => node.partitions().all(),
+        _ => Vec::new(),
+    };
+    for partition in partitions {
+        let settings = settings(node, image, partition.topic());
+        let effects = partition.reconfigure(settings);
+        node.carry_out(&partition, effects);
+    }
+}

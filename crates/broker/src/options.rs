@@ -1,0 +1,224 @@
+//! The settings of a node, as its parts need them.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use ottla_metadata::config::BrokerValues;
+
+use crate::config::{Listener, NodeConfig};
+use crate::net::{ConnectionLimits, ListenerSettings};
+
+/// An endpoint that clients and other nodes are told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdvertisedListener {
+    /// Name of the listener.
+    pub name: String,
+    /// Host that clients connect to.
+    pub host: String,
+    /// Port that clients connect to.
+    pub port: u16,
+    /// 0 PLAINTEXT, 1 SSL, 2 `SASL_PLAINTEXT`, 3 `SASL_SSL`.
+    pub security_protocol: i16,
+}
+
+/// What a node is started with.
+#[derive(Debug, Clone)]
+pub struct NodeOptions {
+    /// `node.id`.
+    pub node_id: i32,
+    /// `broker.rack`.
+    pub rack: Option<String>,
+    /// The broker's advertised listeners.
+    pub advertised_listeners: Vec<AdvertisedListener>,
+    /// The controller's endpoints.
+    pub controller_listeners: Vec<AdvertisedListener>,
+    /// `log.dirs`.
+    pub log_directories: Vec<PathBuf>,
+    /// `metadata.log.dir`, or the first of `log.dirs`.
+    pub metadata_log_directory: PathBuf,
+    /// Every setting of the configuration file and of overrides, as written.
+    pub static_settings: BTreeMap<String, String>,
+    /// Bounds on connections.
+    pub connection_limits: ConnectionLimits,
+    /// Every other setting that a part of the node reads.
+    pub broker: BrokerSettings,
+}
+
+impl NodeOptions {
+    /// The options of a configured node whose listeners are bound where `bound` says, by name.
+    #[must_use]
+    pub fn from_config(config: &NodeConfig, bound: &BTreeMap<String, SocketAddr>) -> NodeOptions {
+        let endpoint = |listener: &Listener| {
+            let address = bound.get(&listener.name);
+            let port = match listener.port {
+                0 => address.map_or(0, SocketAddr::port),
+                port => port,
+            };
+            let host = if listener.host.is_empty() {
+                host_name()
+            } else {
+                listener.host.clone()
+            };
+            AdvertisedListener {
+                name: listener.name.clone(),
+                host,
+                port,
+                security_protocol: listener.security_protocol.id(),
+            }
+        };
+        NodeOptions {
+            node_id: config.node_id,
+            rack: config.values.string("broker.rack"),
+            advertised_listeners: config.listeners.advertised.iter().map(endpoint).collect(),
+            controller_listeners: config
+                .listeners
+                .controller_listeners()
+                .map(endpoint)
+                .collect(),
+            log_directories: config.log_dirs.clone(),
+            metadata_log_directory: config.metadata_log_dir.clone(),
+            static_settings: config.static_config.clone(),
+            connection_limits: connection_limits(&config.values),
+            broker: BrokerSettings::from_values(&config.values),
+        }
+    }
+}
+
+/// The listeners of a configuration, to be bound.
+#[must_use]
+pub fn listener_settings(config: &NodeConfig) -> Vec<ListenerSettings> {
+    config
+        .listeners
+        .bound
+        .iter()
+        .map(|listener| ListenerSettings {
+            name: listener.name.clone(),
+            host: listener.host.clone(),
+            port: listener.port,
+            is_controller: config.listeners.controller_names.contains(&listener.name),
+        })
+        .collect()
+}
+
+/// What this machine calls itself, for a listener on every address.
+fn host_name() -> String {
+    let name = rustix::system::uname();
+    match name.nodename().to_str() {
+        Ok(name) if !name.is_empty() => name.to_owned(),
+        _ => "localhost".to_owned(),
+    }
+}
+
+fn connection_limits(values: &BrokerValues) -> ConnectionLimits {
+    let size = |name: &str| usize::try_from(values.long(name)).unwrap_or(usize::MAX);
+    let buffer = |name: &str| usize::try_from(values.long(name)).ok();
+    let overrides = values.string("max.connections.per.ip.overrides");
+    ConnectionLimits {
+        request_bytes_max: size("socket.request.max.bytes"),
+        idle_ms: u64::try_from(values.long("connections.max.idle.ms")).unwrap_or(u64::MAX),
+        connections_max: size("max.connections"),
+        connections_per_ip_max: size("max.connections.per.ip"),
+        connections_per_ip_overrides: overrides
+            .unwrap_or_default()
+            .split(',')
+            .filter_map(|entry| {
+                let (host, count) = entry.trim().rsplit_once(':')?;
+                let address: IpAddr = host.trim().parse().ok()?;
+                Some((address, count.trim().parse().ok()?))
+            })
+            .collect(),
+        send_buffer_bytes: buffer("socket.send.buffer.bytes"),
+        receive_buffer_bytes: buffer("socket.receive.buffer.bytes"),
+    }
+}
+
+/// Settings of the broker, each Kafka's of the same name.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "each is Kafka's setting of the same name")]
+pub struct BrokerSettings {
+    pub auto_create_topics_enable: bool,
+    pub broker_heartbeat_interval_ms: i64,
+    pub broker_session_timeout_ms: i64,
+    pub controlled_shutdown_enable: bool,
+    pub default_replication_factor: i16,
+    pub delete_topic_enable: bool,
+    pub fetch_max_bytes: i32,
+    pub log_flush_offset_checkpoint_interval_ms: i64,
+    pub log_flush_scheduler_interval_ms: i64,
+    pub log_flush_start_offset_checkpoint_interval_ms: i64,
+    pub log_retention_check_interval_ms: i64,
+    pub max_incremental_fetch_session_cache_slots: usize,
+    pub max_request_partition_size_limit: usize,
+    pub metadata_log_max_record_bytes_between_snapshots: i64,
+    pub metadata_log_max_snapshot_interval_ms: i64,
+    pub metadata_max_idle_interval_ms: i64,
+    pub min_insync_replicas: i32,
+    pub num_partitions: i32,
+    pub num_recovery_threads_per_data_dir: usize,
+    pub offsets_topic_num_partitions: i32,
+    pub offsets_topic_replication_factor: i16,
+    pub offsets_topic_segment_bytes: i32,
+    pub producer_id_expiration_check_interval_ms: i64,
+    pub producer_id_expiration_ms: i64,
+    pub replica_high_watermark_checkpoint_interval_ms: i64,
+    pub transaction_state_log_min_isr: i32,
+    pub transaction_state_log_num_partitions: i32,
+    pub transaction_state_log_replication_factor: i16,
+    pub transaction_state_log_segment_bytes: i32,
+}
+
+impl BrokerSettings {
+    /// The settings in force.
+    #[must_use]
+    pub fn from_values(values: &BrokerValues) -> BrokerSettings {
+        let size = |name: &str| usize::try_from(values.long(name)).unwrap_or(0);
+        BrokerSettings {
+            auto_create_topics_enable: values.boolean("auto.create.topics.enable"),
+            broker_heartbeat_interval_ms: values.long("broker.heartbeat.interval.ms"),
+            broker_session_timeout_ms: values.long("broker.session.timeout.ms"),
+            controlled_shutdown_enable: values.boolean("controlled.shutdown.enable"),
+            default_replication_factor: values.short("default.replication.factor"),
+            delete_topic_enable: values.boolean("delete.topic.enable"),
+            fetch_max_bytes: values.int("fetch.max.bytes"),
+            log_flush_offset_checkpoint_interval_ms: values
+                .long("log.flush.offset.checkpoint.interval.ms"),
+            log_flush_scheduler_interval_ms: values.long("log.flush.scheduler.interval.ms"),
+            log_flush_start_offset_checkpoint_interval_ms: values
+                .long("log.flush.start.offset.checkpoint.interval.ms"),
+            log_retention_check_interval_ms: values.long("log.retention.check.interval.ms"),
+            max_incremental_fetch_session_cache_slots: size(
+                "max.incremental.fetch.session.cache.slots",
+            ),
+            max_request_partition_size_limit: size("max.request.partition.size.limit"),
+            metadata_log_max_record_bytes_between_snapshots: values
+                .long("metadata.log.max.record.bytes.between.snapshots"),
+            metadata_log_max_snapshot_interval_ms: values
+                .long("metadata.log.max.snapshot.interval.ms"),
+            metadata_max_idle_interval_ms: values.long("metadata.max.idle.interval.ms"),
+            min_insync_replicas: values.int("min.insync.replicas"),
+            num_partitions: values.int("num.partitions"),
+            num_recovery_threads_per_data_dir: size("num.recovery.threads.per.data.dir"),
+            offsets_topic_num_partitions: values.int("offsets.topic.num.partitions"),
+            offsets_topic_replication_factor: values.short("offsets.topic.replication.factor"),
+            offsets_topic_segment_bytes: values.int("offsets.topic.segment.bytes"),
+            producer_id_expiration_check_interval_ms: values
+                .long("producer.id.expiration.check.interval.ms"),
+            producer_id_expiration_ms: values.long("producer.id.expiration.ms"),
+            replica_high_watermark_checkpoint_interval_ms: values
+                .long("replica.high.watermark.checkpoint.interval.ms"),
+            transaction_state_log_min_isr: values.int("transaction.state.log.min.isr"),
+            transaction_state_log_num_partitions: values
+                .int("transaction.state.log.num.partitions"),
+            transaction_state_log_replication_factor: values
+                .short("transaction.state.log.replication.factor"),
+            transaction_state_log_segment_bytes: values.int("transaction.state.log.segment.bytes"),
+        }
+    }
+}
+
+impl Default for BrokerSettings {
+    fn default() -> BrokerSettings {
+        BrokerSettings::from_values(&BrokerValues::default())
+    }
+}

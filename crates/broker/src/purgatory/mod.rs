@@ -1,0 +1,145 @@
+//! Requests that wait: for a high watermark, for records to arrive, for a time.
+//!
+//! An operation is tried, put under the watch of everything that may complete it, and tried again, so that no change between the two is missed. Whatever changes a partition checks the operations that watch it; a timer ends those that nothing completes.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::timer::{TimerKey, Timers};
+
+/// Something that waits for a condition.
+pub(crate) trait DelayedOperation: Send + Sync {
+    /// Answers if the condition holds by now, or if `expired`; says whether it is answered.
+    ///
+    /// It is answered once, however often this is called and by however many threads.
+    fn try_complete(&self, expired: bool) -> bool;
+}
+
+/// The operations that watch one thing.
+#[derive(Default)]
+pub(crate) struct Watchers {
+    count: AtomicUsize,
+    operations: Mutex<Vec<Arc<Delayed>>>,
+}
+
+impl fmt::Debug for Watchers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Watchers({})", self.count.load(Ordering::Relaxed))
+    }
+}
+
+impl Watchers {
+    /// Tries every operation that watches.
+    pub(crate) fn check(&self) {
+        if self.count.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        let watching = self.operations.lock().clone();
+        for delayed in watching {
+            delayed.attempt(false);
+        }
+    }
+
+    fn add(&self, delayed: &Arc<Delayed>) {
+        let mut operations = self.operations.lock();
+        operations.push(Arc::clone(delayed));
+        self.count.store(operations.len(), Ordering::SeqCst);
+    }
+
+    fn remove(&self, delayed: &Delayed) {
+        let mut operations = self.operations.lock();
+        operations.retain(|other| !std::ptr::eq(Arc::as_ptr(other), delayed));
+        self.count.store(operations.len(), Ordering::SeqCst);
+    }
+}
+
+/// An operation under watch, with its timer.
+pub(crate) struct Delayed {
+    operation: Box<dyn DelayedOperation>,
+    timers: Arc<Timers>,
+    watched: Mutex<Watched>,
+}
+
+#[derive(Default)]
+struct Watched {
+    done: bool,
+    by: Vec<Arc<Watchers>>,
+    timer: Option<TimerKey>,
+}
+
+impl Delayed {
+    /// Tries the operation, and leaves every watch once it is answered.
+    fn attempt(&self, expired: bool) -> bool {
+        if self.watched.lock().done {
+            return true;
+        }
+        if !self.operation.try_complete(expired) {
+            return false;
+        }
+        let mut watched = self.watched.lock();
+        watched.done = true;
+        let by = std::mem::take(&mut watched.by);
+        let timer = watched.timer.take();
+        drop(watched);
+        for watchers in by {
+            watchers.remove(self);
+        }
+        if let Some(timer) = timer {
+            self.timers.cancel(timer);
+        }
+        true
+    }
+}
+
+/// Tries `operation`; while it cannot be answered, it waits until `deadline_ms` for a change of what `watched` names.
+pub(crate) fn try_complete_else_watch(
+    timers: &Arc<Timers>,
+    operation: Box<dyn DelayedOperation>,
+    watched: Vec<Arc<Watchers>>,
+    deadline_ms: i64,
+) {
+    if operation.try_complete(false) {
+        return;
+    }
+    let delayed = Arc::new(Delayed {
+        operation,
+        timers: Arc::clone(timers),
+        watched: Mutex::default(),
+    });
+    for watchers in &watched {
+        watchers.add(&delayed);
+    }
+    let expiring = Arc::clone(&delayed);
+    {
+        let mut state = delayed.watched.lock();
+        state.by = watched;
+        state.timer = Some(timers.schedule(deadline_ms, move || {
+            expiring.attempt(true);
+        }));
+    }
+    if delayed.attempt(false) {
+        // A thread that found the operation under watch may have answered it before the watches were known.
+        delayed.leave_watches();
+    }
+}
+
+impl Delayed {
+    fn leave_watches(&self) {
+        let mut watched = self.watched.lock();
+        let by = std::mem::take(&mut watched.by);
+        let timer = watched.timer.take();
+        drop(watched);
+        for watchers in by {
+            watchers.remove(self);
+        }
+        if let Some(timer) = timer {
+            self.timers.cancel(timer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

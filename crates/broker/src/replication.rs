@@ -1,0 +1,60 @@
+//! What follows a change of a partition: syncs to run, requests to wake, directories to give up.
+
+use std::sync::Arc;
+
+use ottla_log::SyncJob;
+use ottla_protocol::ErrorCode;
+
+use crate::environment::JobKind;
+use crate::node::Node;
+use crate::replica::{AppendError, Effects, Offline, Partition};
+
+impl Node {
+    /// Does what a change of `partition` asks for.
+    pub(crate) fn carry_out(self: &Arc<Self>, partition: &Arc<Partition>, effects: Effects) {
+        if let Some(sync) = effects.sync {
+            self.start_sync(partition, sync);
+        }
+        if effects.wake {
+            partition.watchers().check();
+        }
+    }
+
+    /// Makes a partition's log durable in the background; who waits for it is woken then.
+    pub(crate) fn start_sync(self: &Arc<Self>, partition: &Arc<Partition>, sync: SyncJob) {
+        let partition = Arc::clone(partition);
+        self.submit(JobKind::Sync, move |node| {
+            let result = sync.run();
+            let now_ms = node.environment().clock.monotonic_ms();
+            match partition.complete_sync(result, now_ms) {
+                Ok(effects) => node.carry_out(&partition, effects),
+                Err(error) => {
+                    tracing::error!(topic = %partition.topic(), partition = partition.index(), %error, "a sync failed");
+                    node.check_directories();
+                }
+            }
+        });
+    }
+
+    /// After an append that failed: a directory that has failed goes offline.
+    pub(crate) fn note_append_error(self: &Arc<Self>, error: &AppendError) {
+        if error.code == ErrorCode::KAFKA_STORAGE_ERROR {
+            self.check_directories();
+        }
+    }
+
+    /// Takes the partitions of failed directories offline, for good; without any directory left, the node ends.
+    pub(crate) fn check_directories(self: &Arc<Self>) {
+        for directory in self.directories().newly_failed() {
+            tracing::error!(directory = %directory.path().display(), "log directory is offline");
+            for partition in self.partitions().all() {
+                if partition.directory_id() == directory.id() {
+                    partition.take_offline(Offline::StorageFailed);
+                }
+            }
+        }
+        if self.directories().online_ids().is_empty() {
+            self.fail("every log directory has failed".to_owned());
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! A node in production: its threads, its sockets, and its orderly end.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use ottla_log::{Disk, RealDisk};
+use tokio::sync::watch;
+
+use crate::config::NodeConfig;
+use crate::environment::{Clock, Environment, Jobs, Random, SystemClock};
+use crate::error::Error;
+use crate::net::{BoundListener, ListenerTask, bind, serve};
+use crate::node::{Node, NodeState};
+use crate::options::{NodeOptions, listener_settings};
+use crate::threads::ThreadJobs;
+
+/// A running node.
+#[derive(Debug)]
+pub struct Server {
+    node: Arc<Node>,
+    jobs: Arc<ThreadJobs>,
+    addresses: Vec<(String, SocketAddr)>,
+    stop_accepting: watch::Sender<bool>,
+    tasks: Vec<ListenerTask>,
+}
+
+impl Server {
+    /// Starts a configured node on the machine's disk and clock, and waits until it serves.
+    ///
+    /// # Errors
+    /// If it cannot: each error names the cause and the remedy.
+    pub async fn start(config: &NodeConfig) -> Result<Server, Error> {
+        Server::start_on(config, Arc::new(RealDisk)).await
+    }
+
+    /// As [`Server::start`], on a disk of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub async fn start_on(config: &NodeConfig, disk: Arc<dyn Disk>) -> Result<Server, Error> {
+        let listeners = bind_all(config).await?;
+        let bound: BTreeMap<String, SocketAddr> = listeners
+            .iter()
+            .map(|listener| (listener.settings().name.clone(), listener.address()))
+            .collect();
+        let jobs = ThreadJobs::start().map_err(|source| Error::Io {
+            action: "cannot start threads".to_owned(),
+            source,
+        })?;
+        let environment = Environment {
+            disk,
+            clock: Arc::new(SystemClock::default()) as Arc<dyn Clock>,
+            jobs: Arc::clone(&jobs) as Arc<dyn Jobs>,
+            random: Arc::new(Random::from_system()),
+        };
+        let options = NodeOptions::from_config(config, &bound);
+        let started = tokio::task::spawn_blocking(move || start_node(options, environment))
+            .await
+            .map_err(|error| Error::Configuration(format!("the start ended early: {error}")))?;
+        let node = match started {
+            Ok(node) => node,
+            Err(error) => {
+                jobs.stop();
+                return Err(error);
+            }
+        };
+        let mut server = Server {
+            addresses: bound.into_iter().collect(),
+            node,
+            jobs,
+            stop_accepting: watch::channel(false).0,
+            tasks: Vec::new(),
+        };
+        server.run_timers()?;
+        server.wait_until_running().await?;
+        let shutdown = server.stop_accepting.subscribe();
+        for listener in listeners {
+            server
+                .tasks
+                .extend(serve(listener, &server.node, &shutdown));
+        }
+        Ok(server)
+    }
+
+    fn run_timers(&self) -> Result<(), Error> {
+        let node = Arc::downgrade(&self.node);
+        let run_due = move || {
+            let node = node.upgrade()?;
+            node.run_timers();
+            let wait_ms = node.next_deadline()? - node.environment().clock.monotonic_ms();
+            Some(u64::try_from(wait_ms).unwrap_or(0))
+        };
+        self.jobs.start_timers(run_due).map_err(|source| Error::Io {
+            action: "cannot start threads".to_owned(),
+            source,
+        })
+    }
+
+    async fn wait_until_running(&self) -> Result<(), Error> {
+        let node = Arc::clone(&self.node);
+        let waited = tokio::task::spawn_blocking(move || node.wait_until_started()).await;
+        match waited {
+            Ok(NodeState::Running) => Ok(()),
+            Ok(NodeState::Failed(reason)) => Err(Error::Configuration(reason)),
+            Ok(state) => Err(Error::Configuration(format!("the node is {state:?}"))),
+            Err(error) => Err(Error::Configuration(format!(
+                "the start ended early: {error}"
+            ))),
+        }
+    }
+
+    /// The node.
+    #[must_use]
+    pub fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    /// Where each listener listens, by name.
+    #[must_use]
+    pub fn addresses(&self) -> &[(String, SocketAddr)] {
+        &self.addresses
+    }
+
+    /// Waits until the node ends by itself, and says why.
+    pub async fn failed(&self) -> String {
+        let node = Arc::clone(&self.node);
+        tokio::task::spawn_blocking(move || node.wait_until_failed())
+            .await
+            .unwrap_or_default()
+    }
+
+    /// Ends the node: leadership is given up, connections end, and everything is on disk.
+    pub async fn shut_down(mut self) {
+        let node = Arc::clone(&self.node);
+        let _ = tokio::task::spawn_blocking(move || node.give_up_leadership()).await;
+        let _ = self.stop_accepting.send(true);
+        for task in std::mem::take(&mut self.tasks) {
+            let _ = task.await;
+        }
+        let node = Arc::clone(&self.node);
+        let jobs = Arc::clone(&self.jobs);
+        let _ = tokio::task::spawn_blocking(move || {
+            jobs.stop();
+            node.close();
+        })
+        .await;
+    }
+}
+
+fn start_node(options: NodeOptions, environment: Environment) -> Result<Arc<Node>, Error> {
+    Node::start(options, environment)
+}
+
+async fn bind_all(config: &NodeConfig) -> Result<Vec<BoundListener>, Error> {
+    let backlog = u32::try_from(config.values.int("socket.listen.backlog.size")).unwrap_or(50);
+    let mut listeners = Vec::new();
+    for settings in listener_settings(config) {
+        let name = format!("{}://{}:{}", settings.name, settings.host, settings.port);
+        let bound = bind(settings, backlog).await.map_err(|source| Error::Io {
+            action: format!("cannot listen on {name}"),
+            source,
+        })?;
+        listeners.push(bound);
+    }
+    Ok(listeners)
+}

@@ -1,0 +1,156 @@
+//! The background threads of a node in production.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::environment::{Job, JobKind, Jobs};
+
+/// How many threads each kind of job has.
+fn thread_count(kind: JobKind) -> usize {
+    match kind {
+        JobKind::Controller | JobKind::Metadata | JobKind::Coordinator | JobKind::Housekeeping => 1,
+        JobKind::Sync | JobKind::ColdRead => 4,
+    }
+}
+
+fn thread_name(kind: JobKind) -> &'static str {
+    match kind {
+        JobKind::Controller => "controller",
+        JobKind::Metadata => "metadata",
+        JobKind::Coordinator => "coordinator",
+        JobKind::Sync => "sync",
+        JobKind::ColdRead => "cold-read",
+        JobKind::Housekeeping => "housekeeping",
+    }
+}
+
+#[derive(Default)]
+struct Alarm {
+    state: Mutex<AlarmState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct AlarmState {
+    rung: bool,
+    stopped: bool,
+}
+
+/// Threads that run a node's jobs and wake its timers.
+pub struct ThreadJobs {
+    queues: Mutex<Vec<Option<Sender<Job>>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    alarm: Arc<Alarm>,
+}
+
+impl fmt::Debug for ThreadJobs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ThreadJobs")
+    }
+}
+
+impl ThreadJobs {
+    /// Starts the threads of every kind of job.
+    ///
+    /// # Errors
+    /// If the system refuses a thread.
+    pub fn start() -> std::io::Result<Arc<ThreadJobs>> {
+        let mut queues = Vec::new();
+        let mut threads = Vec::new();
+        for kind in JobKind::ALL {
+            let (sender, receiver) = channel::<Job>();
+            let receiver = Arc::new(Mutex::new(receiver));
+            for _ in 0..thread_count(kind) {
+                let receiver = Arc::clone(&receiver);
+                threads.push(
+                    std::thread::Builder::new()
+                        .name(thread_name(kind).to_owned())
+                        .spawn(move || run_jobs(&receiver))?,
+                );
+            }
+            queues.push(Some(sender));
+        }
+        Ok(Arc::new(ThreadJobs {
+            queues: Mutex::new(queues),
+            threads: Mutex::new(threads),
+            alarm: Arc::default(),
+        }))
+    }
+
+    /// Starts the thread that runs timers: `run_due` runs what is due and says how many milliseconds remain to the next.
+    ///
+    /// # Errors
+    /// If the system refuses a thread.
+    pub fn start_timers(
+        &self,
+        run_due: impl Fn() -> Option<u64> + Send + 'static,
+    ) -> std::io::Result<()> {
+        let alarm = Arc::clone(&self.alarm);
+        let thread = std::thread::Builder::new()
+            .name("timer".to_owned())
+            .spawn(move || {
+                loop {
+                    let wait_ms = run_due();
+                    let mut state = alarm.state.lock();
+                    if !state.rung && !state.stopped {
+                        let wait = Duration::from_millis(wait_ms.unwrap_or(60_000).min(60_000));
+                        let _ = alarm.changed.wait_for(&mut state, wait);
+                    }
+                    if state.stopped {
+                        return;
+                    }
+                    state.rung = false;
+                }
+            })?;
+        self.threads.lock().push(thread);
+        Ok(())
+    }
+
+    /// Lets the jobs that were submitted finish, and ends the threads.
+    pub fn stop(&self) {
+        self.alarm.state.lock().stopped = true;
+        self.alarm.changed.notify_all();
+        for queue in self.queues.lock().iter_mut() {
+            *queue = None;
+        }
+        let current = std::thread::current().id();
+        for thread in std::mem::take(&mut *self.threads.lock()) {
+            if thread.thread().id() != current {
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+fn run_jobs(receiver: &Mutex<Receiver<Job>>) {
+    loop {
+        let job = receiver.lock().recv();
+        match job {
+            Ok(job) => job(),
+            Err(_) => return,
+        }
+    }
+}
+
+impl Jobs for ThreadJobs {
+    fn submit(&self, kind: JobKind, job: Job) {
+        let queues = self.queues.lock();
+        let queue = JobKind::ALL
+            .iter()
+            .position(|candidate| *candidate == kind)
+            .and_then(|index| queues.get(index));
+        if let Some(Some(queue)) = queue {
+            let _ = queue.send(job);
+        }
+    }
+
+    fn deadline_changed(&self) {
+        self.alarm.state.lock().rung = true;
+        self.alarm.changed.notify_one();
+    }
+}

@@ -1,0 +1,12 @@
+//! A node answers frames, in one thread and without sockets.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod produce_fetch;
+mod restart;
+mod topics;
+mod wire;

@@ -1,0 +1,39 @@
+use ottla_broker::testing::TestNode;
+
+use crate::produce_fetch::{batch, fetch_request, produce, values};
+use crate::topics::{create, metadata};
+
+#[test]
+fn a_clean_restart_keeps_topics_and_records() {
+    let node = TestNode::start(20);
+    let connection = node.connect();
+    let topic = create(&node, &connection, "t", 2, &[]);
+    produce(&node, &connection, topic, batch(&["a", "b"]));
+    let node = node.restart();
+    let connection = node.connect();
+    let described = metadata(&node, &connection, "t");
+    assert_eq!(described.topics[0].topic_id, topic);
+    assert!(
+        described.topics[0]
+            .partitions
+            .iter()
+            .all(|partition| partition.leader_id == 1)
+    );
+    let response = node.ask(&connection, &fetch_request(topic, 0, 0), 18);
+    assert_eq!(values(&response), ["a", "b"]);
+}
+
+#[test]
+fn after_a_crash_the_node_leads_again() {
+    let node = TestNode::start(21);
+    let connection = node.connect();
+    let topic = create(&node, &connection, "t", 1, &[("flush.messages", "1")]);
+    produce(&node, &connection, topic, batch(&["a"]));
+    let node = node.crash();
+    let connection = node.connect();
+    let described = metadata(&node, &connection, "t");
+    assert_eq!(described.topics[0].partitions[0].leader_id, 1);
+    produce(&node, &connection, topic, batch(&["b"]));
+    let response = node.ask(&connection, &fetch_request(topic, 0, 0), 18);
+    assert_eq!(values(&response), ["a", "b"]);
+}
