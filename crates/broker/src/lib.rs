@@ -11,6 +11,7 @@
 //! | `replica` | partitions: who leads, what is committed, what may be read |
 //! | `purgatory` | requests that wait |
 //! | [`controller`] | consensus, decisions and the metadata log |
+//! | [`coordinator`] | groups: their state kept in step with `__consumer_offsets` |
 //! | `metadata_publisher` | what committed metadata does to this broker |
 //! | [`config`] | `server.properties` |
 
@@ -22,6 +23,7 @@ mod api;
 mod background;
 pub mod config;
 pub mod controller;
+pub mod coordinator;
 mod directory_files;
 pub mod environment;
 mod error;

@@ -44,6 +44,7 @@ pub(crate) fn apply(node: &Arc<Node>, metadata: &Arc<PublishedMetadata>, delta: 
     for resource in &delta.configs {
         reconfigure(node, &metadata.image, resource);
     }
+    node.groups().metadata_applied(node, &metadata.image, delta);
     crate::lifecycle::metadata_applied(node, metadata.offset);
 }
 

@@ -14,6 +14,7 @@ use ottla_protocol::ids::BrokerId;
 use parking_lot::{Condvar, Mutex};
 
 use crate::controller::Controller;
+use crate::coordinator::GroupCoordinators;
 use crate::environment::{Environment, JobKind};
 use crate::error::Error;
 use crate::fetch_session::FetchSessions;
@@ -55,6 +56,7 @@ pub struct Node {
     controller: Controller,
     lifecycle: Lifecycle,
     producer_ids: ProducerIds,
+    groups: GroupCoordinators,
     topics_in_creation: Mutex<BTreeSet<KafkaString>>,
     state: Mutex<NodeState>,
     state_changed: Condvar,
@@ -84,6 +86,7 @@ impl Node {
                 directories.previous_broker_epoch(),
             ),
             producer_ids: ProducerIds::default(),
+            groups: GroupCoordinators::new(options.broker.groups.clone()),
             topics_in_creation: Mutex::default(),
             metadata: ArcSwap::from_pointee(PublishedMetadata::default()),
             partitions: PartitionTable::default(),
@@ -242,6 +245,10 @@ impl Node {
 
     pub(crate) fn lifecycle(&self) -> &Lifecycle {
         &self.lifecycle
+    }
+
+    pub(crate) fn groups(&self) -> &GroupCoordinators {
+        &self.groups
     }
 
     pub(crate) fn producer_ids(&self) -> &ProducerIds {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use ottla_metadata::config::BrokerValues;
 
 use crate::config::{Listener, NodeConfig};
+use crate::coordinator::GroupSettings;
 use crate::net::{ConnectionLimits, ListenerSettings};
 
 /// An endpoint that clients and other nodes are told.
@@ -144,6 +145,7 @@ pub struct BrokerSettings {
     pub default_replication_factor: i16,
     pub delete_topic_enable: bool,
     pub fetch_max_bytes: i32,
+    pub groups: GroupSettings,
     pub log_flush_offset_checkpoint_interval_ms: i64,
     pub log_flush_scheduler_interval_ms: i64,
     pub log_flush_start_offset_checkpoint_interval_ms: i64,
@@ -181,6 +183,7 @@ impl BrokerSettings {
             default_replication_factor: values.short("default.replication.factor"),
             delete_topic_enable: values.boolean("delete.topic.enable"),
             fetch_max_bytes: values.int("fetch.max.bytes"),
+            groups: GroupSettings::from_values(values),
             log_flush_offset_checkpoint_interval_ms: values
                 .long("log.flush.offset.checkpoint.interval.ms"),
             log_flush_scheduler_interval_ms: values.long("log.flush.scheduler.interval.ms"),

@@ -5,22 +5,34 @@
 mod api_versions;
 mod create_partitions;
 mod create_topics;
+mod delete_groups;
 mod delete_records;
 mod delete_topics;
 mod describe_cluster;
+mod describe_groups;
 mod describe_log_dirs;
 mod describe_producers;
 mod describe_quorum;
 mod describe_topic_partitions;
 mod fetch;
 mod fetch_response;
+mod find_coordinator;
 mod forward;
+mod gather;
+mod heartbeat;
 mod init_producer_id;
+mod join_group;
+mod leave_group;
+mod list_groups;
 mod list_offsets;
 mod metadata;
+mod offset_commit;
+mod offset_delete;
+mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
 mod produce_frame;
+mod sync_group;
 mod topic_view;
 
 use std::sync::Arc;
@@ -30,10 +42,13 @@ use ottla_protocol::Reader;
 use ottla_protocol::api_key::{ApiKey, ListenerKind};
 use ottla_protocol::messages::Request;
 use ottla_protocol::messages::{
-    ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest,
-    DeleteTopicsRequest, DescribeClusterRequest, DescribeLogDirsRequest, DescribeProducersRequest,
-    DescribeQuorumRequest, DescribeTopicPartitionsRequest, FetchRequest, InitProducerIdRequest,
-    ListOffsetsRequest, MetadataRequest, OffsetForLeaderEpochRequest,
+    ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest,
+    DeleteRecordsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeGroupsRequest,
+    DescribeLogDirsRequest, DescribeProducersRequest, DescribeQuorumRequest,
+    DescribeTopicPartitionsRequest, FetchRequest, FindCoordinatorRequest, HeartbeatRequest,
+    InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest, ListGroupsRequest,
+    ListOffsetsRequest, MetadataRequest, OffsetCommitRequest, OffsetDeleteRequest,
+    OffsetFetchRequest, OffsetForLeaderEpochRequest, SyncGroupRequest,
 };
 
 use crate::node::Node;
@@ -65,9 +80,11 @@ const SERVED: &[ServedApi] = &[
     serve!(ApiVersionsRequest, api_versions::handle),
     serve!(CreatePartitionsRequest, create_partitions::handle),
     serve!(CreateTopicsRequest, create_topics::handle),
+    serve!(DeleteGroupsRequest, delete_groups::handle),
     serve!(DeleteRecordsRequest, delete_records::handle),
     serve!(DeleteTopicsRequest, delete_topics::handle),
     serve!(DescribeClusterRequest, describe_cluster::handle),
+    serve!(DescribeGroupsRequest, describe_groups::handle),
     serve!(DescribeLogDirsRequest, describe_log_dirs::handle),
     serve!(DescribeProducersRequest, describe_producers::handle),
     serve!(DescribeQuorumRequest, describe_quorum::handle),
@@ -76,10 +93,19 @@ const SERVED: &[ServedApi] = &[
         describe_topic_partitions::handle
     ),
     serve!(FetchRequest, fetch::handle),
+    serve!(FindCoordinatorRequest, find_coordinator::handle),
+    serve!(HeartbeatRequest, heartbeat::handle),
     serve!(InitProducerIdRequest, init_producer_id::handle),
+    serve!(JoinGroupRequest, join_group::handle),
+    serve!(LeaveGroupRequest, leave_group::handle),
+    serve!(ListGroupsRequest, list_groups::handle),
     serve!(ListOffsetsRequest, list_offsets::handle),
     serve!(MetadataRequest, metadata::handle),
+    serve!(OffsetCommitRequest, offset_commit::handle),
+    serve!(OffsetDeleteRequest, offset_delete::handle),
+    serve!(OffsetFetchRequest, offset_fetch::handle),
     serve!(OffsetForLeaderEpochRequest, offset_for_leader_epoch::handle),
+    serve!(SyncGroupRequest, sync_group::handle),
 ];
 
 /// Decodes a request; one that is malformed closes the connection.

@@ -1,0 +1,121 @@
+//! FindCoordinator: which broker coordinates a group.
+
+use std::sync::Arc;
+
+use ottla_protocol::ids::PartitionIndex;
+use ottla_protocol::messages::find_coordinator_response::Coordinator;
+use ottla_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
+use ottla_protocol::{ErrorCode, KafkaString};
+
+use crate::coordinator::{GROUP_METADATA_TOPIC, partition_of_group};
+use crate::node::Node;
+use crate::request::RequestContext;
+
+/// From this version on a request may have many keys.
+const VERSION_BATCH: i16 = 4;
+/// From this version on there are coordinators of share groups' state.
+const VERSION_SHARE: i16 = 6;
+
+const KEY_TYPE_GROUP: i8 = 0;
+const KEY_TYPE_TRANSACTION: i8 = 1;
+const KEY_TYPE_SHARE: i8 = 2;
+
+/// A broker as the client reaches it.
+struct Endpoint {
+    node_id: i32,
+    host: KafkaString,
+    port: i32,
+}
+
+pub(crate) fn handle(node: &Arc<Node>, context: RequestContext, request: FindCoordinatorRequest) {
+    let find = |key: &KafkaString| find(node, &context, request.key_type, key);
+    if context.version() < VERSION_BATCH {
+        let found = find(&request.key);
+        context.respond(&single_response(found));
+        return;
+    }
+    let coordinators = request
+        .coordinator_keys
+        .iter()
+        .map(|key| match find(key) {
+            Ok(endpoint) => Coordinator {
+                key: key.clone(),
+                node_id: endpoint.node_id,
+                host: endpoint.host,
+                port: endpoint.port,
+                ..Coordinator::default()
+            },
+            Err(error) => Coordinator {
+                key: key.clone(),
+                node_id: -1,
+                port: -1,
+                error_code: error.0,
+                ..Coordinator::default()
+            },
+        })
+        .collect();
+    context.respond(&FindCoordinatorResponse {
+        coordinators,
+        ..FindCoordinatorResponse::default()
+    });
+}
+
+fn single_response(found: Result<Endpoint, ErrorCode>) -> FindCoordinatorResponse {
+    match found {
+        Ok(endpoint) => FindCoordinatorResponse {
+            error_message: Some(KafkaString::from_static("NONE")),
+            node_id: endpoint.node_id,
+            host: endpoint.host,
+            port: endpoint.port,
+            ..FindCoordinatorResponse::default()
+        },
+        Err(error) => FindCoordinatorResponse {
+            error_code: error.0,
+            error_message: Some(KafkaString::from(error.to_string())),
+            node_id: -1,
+            port: -1,
+            ..FindCoordinatorResponse::default()
+        },
+    }
+}
+
+fn find(
+    node: &Arc<Node>,
+    context: &RequestContext,
+    key_type: i8,
+    key: &KafkaString,
+) -> Result<Endpoint, ErrorCode> {
+    match key_type {
+        KEY_TYPE_GROUP => find_group_coordinator(node, context, key),
+        // Transactions and share groups are not served yet; a client that is told so does not wait.
+        KEY_TYPE_TRANSACTION => Err(ErrorCode::UNSUPPORTED_VERSION),
+        KEY_TYPE_SHARE if context.version() >= VERSION_SHARE => Err(ErrorCode::UNSUPPORTED_VERSION),
+        _ => Err(ErrorCode::INVALID_REQUEST),
+    }
+}
+
+fn find_group_coordinator(
+    node: &Arc<Node>,
+    context: &RequestContext,
+    group_id: &KafkaString,
+) -> Result<Endpoint, ErrorCode> {
+    let metadata = node.metadata();
+    let Some(topic) = metadata.image.topics().get_by_name(GROUP_METADATA_TOPIC) else {
+        node.auto_create_topics(vec![KafkaString::from_static(GROUP_METADATA_TOPIC)]);
+        return Err(ErrorCode::COORDINATOR_NOT_AVAILABLE);
+    };
+    let index = PartitionIndex(partition_of_group(node, group_id));
+    let leader = topic
+        .partition(index)
+        .and_then(|partition| partition.leader)
+        .filter(|leader| metadata.image.cluster().is_unfenced(*leader))
+        .ok_or(ErrorCode::COORDINATOR_NOT_AVAILABLE)?;
+    let (host, port, _) = node
+        .endpoint_of(leader.0, &context.connection.listener)
+        .ok_or(ErrorCode::COORDINATOR_NOT_AVAILABLE)?;
+    Ok(Endpoint {
+        node_id: leader.0,
+        host,
+        port,
+    })
+}
