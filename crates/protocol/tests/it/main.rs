@@ -1,4 +1,5 @@
 //! The crate from outside.
 
 mod allocation;
+mod corpus;
 mod records;

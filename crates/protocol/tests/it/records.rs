@@ -39,9 +39,9 @@ fn batch(codec: Codec, count: i64, value: &[u8]) -> Vec<u8> {
             value: Some(value),
             headers: &[],
         };
-        builder.append(&record).unwrap();
+        builder.append(&record).expect("a record like all others");
     }
-    builder.build(&mut Workspace::new()).unwrap()
+    builder.build(&mut Workspace::new()).expect("a batch")
 }
 
 #[test]
