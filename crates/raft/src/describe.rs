@@ -11,6 +11,10 @@ use crate::quorum::{Quorum, State};
 
 /// The topic of the metadata log.
 const CLUSTER_METADATA: &str = "__cluster_metadata";
+/// What Kafka says where the leader was meant.
+const NOT_LEADER: &str = "For requests intended only for the leader, this error indicates that \
+    the broker is not the current leader. For requests intended for any replica, this error \
+    indicates that the broker is not a replica of the topic partition.";
 
 impl Quorum {
     /// Describes the quorum, as only its leader can.
@@ -27,6 +31,7 @@ impl Quorum {
         if self.state() != State::Leader {
             return DescribeQuorumResponse {
                 error_code: ErrorCode::NOT_LEADER_OR_FOLLOWER.0,
+                error_message: Some(NOT_LEADER.into()),
                 ..DescribeQuorumResponse::default()
             };
         }
@@ -91,6 +96,7 @@ fn unknown_partitions(request: &DescribeQuorumRequest) -> DescribeQuorumResponse
     let unknown = |index: i32| PartitionData {
         partition_index: index,
         error_code: ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.0,
+        error_message: Some("This server does not host this topic-partition.".into()),
         ..PartitionData::default()
     };
     let topics = request.topics.iter().map(|topic| TopicData {

@@ -86,9 +86,11 @@ impl Controller {
             }
         }
         let mut update = FeaturesUpdate::default();
+        update.response.error_message = None;
         if request_version <= 1 {
             let result = |asked: &FeatureUpdateKey| UpdatableFeatureResult {
                 feature: asked.feature.clone(),
+                error_message: Some("NONE".into()),
                 ..UpdatableFeatureResult::default()
             };
             update.response.results = request.feature_updates.iter().map(result).collect();

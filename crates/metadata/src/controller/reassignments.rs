@@ -31,6 +31,7 @@ impl Controller {
         let mut records = Vec::new();
         let mut response = AlterPartitionReassignmentsResponse {
             allow_replication_factor_change: request.allow_replication_factor_change,
+            error_message: None,
             ..AlterPartitionReassignmentsResponse::default()
         };
         for asked in &request.topics {
@@ -170,7 +171,10 @@ impl Controller {
         &self,
         request: &ListPartitionReassignmentsRequest,
     ) -> ListPartitionReassignmentsResponse {
-        let mut response = ListPartitionReassignmentsResponse::default();
+        let mut response = ListPartitionReassignmentsResponse {
+            error_message: None,
+            ..ListPartitionReassignmentsResponse::default()
+        };
         let mut list = |topic: &TopicImage, indexes: &mut dyn Iterator<Item = PartitionIndex>| {
             let partitions: Vec<_> = indexes
                 .filter_map(|index| ongoing(index, topic.partition(index)?))

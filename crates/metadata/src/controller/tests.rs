@@ -16,6 +16,7 @@ mod broker_life;
 mod changes;
 mod partition_life;
 mod random_life;
+mod recorded;
 mod topic_life;
 
 const CLUSTER: &str = "rSm3gRNWQ2OZAb2yQnFBIA";
@@ -42,9 +43,8 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    /// A cluster at this `metadata.version`, without brokers.
-    pub(super) fn at(level: i16) -> Self {
-        let options = ControllerOptions {
+    pub(super) fn options() -> Arc<ControllerOptions> {
+        Arc::new(ControllerOptions {
             node_id: BrokerId(1),
             cluster_id: CLUSTER.into(),
             num_partitions: 1,
@@ -53,10 +53,14 @@ impl Cluster {
             delete_topic_enable: true,
             static_config: BTreeMap::new(),
             voters: vec![BrokerId(1)],
-        };
+        })
+    }
+
+    /// A cluster at this `metadata.version`, without brokers.
+    pub(super) fn at(level: i16) -> Self {
         let image = MetadataImage::default();
         let mut cluster = Self {
-            controller: Controller::new(Arc::new(options), image, Offset(-1)),
+            controller: Controller::new(Self::options(), image, Offset(-1)),
             log: Vec::new(),
             random: Sequence(7),
             now_ms: 1_000_000,
@@ -112,6 +116,7 @@ impl Cluster {
                 ..Listener::default()
             }],
             features: supported_features().into_iter().map(feature).collect(),
+            rack: None,
             log_dirs: vec![directory(id)],
             previous_broker_epoch: -1,
             ..BrokerRegistrationRequest::default()

@@ -321,6 +321,7 @@ fn created(
     CreatableTopicResult {
         name: name.clone(),
         topic_id: id.0,
+        error_message: None,
         num_partitions: i32::try_from(partitions.len()).unwrap_or(i32::MAX),
         replication_factor: i16::try_from(replicas).unwrap_or(i16::MAX),
         configs: Some(configs.into_iter().map(config).collect()),

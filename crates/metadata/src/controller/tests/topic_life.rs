@@ -48,6 +48,7 @@ fn a_topic_is_created_with_partitions_and_configs() {
         ),
         (0, 3, 1)
     );
+    assert_eq!(created.error_message, None);
     let configs = created.configs.as_ref().unwrap();
     let retention = configs
         .iter()
