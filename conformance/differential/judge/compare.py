@@ -42,8 +42,8 @@ class Allowed:
 
 
 def pattern_of(where):
-    escaped = re.escape(where).replace(r"\*\*", ".*").replace(r"\*", r"[^.\[\]]*")
-    return re.compile(escaped)
+    escaped = re.escape(where).replace(r"\*\*", ".*").replace(r"\[\*\]", r"\[[^\]]*\]")
+    return re.compile(escaped.replace(r"\*", r"[^.\[\]]*"))
 
 
 def named(value, variables):
@@ -122,7 +122,8 @@ def array_differences(theirs, ours, path, allowed):
     if len(theirs) != len(ours):
         yield f"{path}.length", f"{len(theirs)}: {brief(theirs)}", f"{len(ours)}: {brief(ours)}"
     for index, (one, other) in enumerate(zip(theirs, ours)):
-        yield from differences(one, other, f"{path}[{index}]", allowed)
+        place = key(one)[0] if keyed and keyed.argument else index
+        yield from differences(one, other, f"{path}[{place}]", allowed)
 
 
 def sort_key(argument):
