@@ -70,7 +70,7 @@ class Conversation:
         self.host, self.port = host, int(port)
         self.case, self.version = case, version
         self.connections = {}
-        self.variables = {"now": records.DEFAULT_TIMESTAMP}
+        self.variables = {"now": records.DEFAULT_TIMESTAMP, "case": case}
 
     def close(self):
         for connection in self.connections.values():
@@ -204,20 +204,16 @@ class Conversation:
             self.variables[name] = at_path(answer, path)
         return answer
 
-    def run(self, step):
-        """Send a request and wait for its answer, again and again if the script says until when."""
+    def again(self, step, answer):
+        """Ask again until the answer is what the script waits for; the last answer."""
         deadline = time.monotonic() + UNTIL_SECONDS
-        while True:
-            self.send(step)
-            if step.silent or step.later:
-                return None
-            _, answer = self.receive(step.connection)
-            if step.until is None or time.monotonic() > deadline:
-                return answer
-            path, wanted = step.until
-            if words(at_path(answer, path)) == words(self.text(Text(wanted))):
-                return answer
+        path, wanted = step.until
+        wanted = words(self.text(Text(wanted)))
+        while words(at_path(answer, path)) != wanted and time.monotonic() < deadline:
             time.sleep(0.02)
+            self.send(step)
+            _, answer = self.receive(step.connection)
+        return answer
 
     def topic(self, step):
         """Create a topic and wait until it can be written to; its id is kept as `$NAME.id`."""
@@ -296,9 +292,10 @@ class Batch(bytes):
 
 
 def words(value):
-    return {True: "true", False: "false", None: "null"}.get(value, str(value)) if not isinstance(
-        value, int
-    ) or isinstance(value, bool) else str(value)
+    """A value as a script writes it."""
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def at_path(tree, path):

@@ -85,7 +85,14 @@ def take_step(sides, step):
     if step.action == "answer":
         answered = [side.receive(step.connection) for side in sides]
         return [answer for _, answer in answered], answered[0][0]
-    return [side.run(step) for side in sides], step
+    for side in sides:
+        side.send(step)
+    if step.silent or step.later:
+        return (None, None), step
+    answers = [side.receive(step.connection)[1] for side in sides]
+    if step.until:
+        answers = [side.again(step, one) for side, one in zip(sides, answers, strict=True)]
+    return answers, step
 
 
 def warm_up(address):
