@@ -3,10 +3,14 @@
 mod configs;
 mod console_consumer;
 mod console_producer;
+mod consumer_groups;
+mod consumer_perf;
+mod date_time;
 mod deprecated;
 mod get_offsets;
 mod kafka_errors;
 mod options;
+mod producer_perf;
 mod tool;
 mod topic_filter;
 mod topics;

@@ -30,6 +30,9 @@ pub(crate) const TOOLS: &[Tool] = &[
     crate::configs::TOOL,
     crate::console_consumer::TOOL,
     crate::console_producer::TOOL,
+    crate::consumer_groups::TOOL,
+    crate::consumer_perf::TOOL,
+    crate::producer_perf::TOOL,
     crate::get_offsets::TOOL,
     crate::topics::TOOL,
 ];

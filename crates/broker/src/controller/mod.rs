@@ -4,6 +4,8 @@
 
 mod core;
 mod metadata_log;
+mod quorum_state;
+mod snapshot;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -13,7 +15,9 @@ use ottla_metadata::controller::Decision;
 use ottla_protocol::ErrorCode;
 use parking_lot::Mutex;
 
-pub(crate) use self::core::{Active, Core};
+pub(crate) use self::core::{Active, Core, QuorumDescription};
+pub(crate) use self::metadata_log::METADATA_TOPIC;
+pub use snapshot::{SnapshotContent, SnapshotId, encode_snapshot};
 
 use crate::environment::{Environment, JobKind};
 use crate::error::Error;

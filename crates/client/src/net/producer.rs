@@ -113,12 +113,26 @@ impl Producer {
     ///
     /// Outside of a tokio runtime.
     pub fn new(settings: &Settings) -> Result<Self, Error> {
+        Self::with_listener(settings, |_| {})
+    }
+
+    /// A producer that also tells a listener of each batch that is done, for those who send many
+    /// records and want no future for each: see [`Producer::enqueue`].
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub fn with_listener(
+        settings: &Settings,
+        mut listener: impl FnMut(&Delivered) + Send + 'static,
+    ) -> Result<Self, Error> {
         let mut options = settings.producer_options()?;
         options.cluster.seed = super::seed();
         let shared = Shared::new(Core::new(options));
         let waiting = Waiting::default();
         let to_answer = Arc::clone(&waiting);
         driver::spawn(Arc::clone(&shared), move |delivered: Delivered| {
+            listener(&delivered);
             let mut waiting = to_answer.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(sender) = waiting.remove(&delivered.batch) {
                 sender.send_replace(Some(delivered.result));
@@ -130,6 +144,21 @@ impl Producer {
     /// Takes a record, waiting up to `max.block.ms` for the topic's partitions to be known and for
     /// room in the buffer. The delivery that comes back tells when it is acknowledged.
     pub async fn send(&self, record: &ProducerRecord) -> Result<Delivery, Error> {
+        let (place, outcome) = self.take(record, true).await?;
+        let outcome = outcome.ok_or(Error::Closed)?;
+        Ok(Delivery { outcome, place })
+    }
+
+    /// As [`Producer::send`], but only the listener hears of the delivery.
+    pub async fn enqueue(&self, record: &ProducerRecord) -> Result<Place, Error> {
+        Ok(self.take(record, false).await?.0)
+    }
+
+    async fn take(
+        &self,
+        record: &ProducerRecord,
+        track: bool,
+    ) -> Result<(Place, Option<watch::Receiver<Outcome>>), Error> {
         let headers: Vec<RecordHeader<'_>> = record
             .headers
             .iter()
@@ -151,8 +180,8 @@ impl Producer {
                 value: record.value.as_deref(),
                 headers: &headers,
             };
-            let not_taken = match self.try_send(now_ms, &record.topic, &outgoing) {
-                Ok(delivery) => return Ok(delivery),
+            let not_taken = match self.try_take(now_ms, &record.topic, &outgoing, track) {
+                Ok(taken) => return Ok(taken),
                 Err(NotTaken::Refused(error)) => return Err(error),
                 Err(not_taken) => not_taken,
             };
@@ -173,26 +202,33 @@ impl Producer {
         }
     }
 
-    fn try_send(
+    fn try_take(
         &self,
         now_ms: i64,
         topic: &KafkaString,
         record: &OutgoingRecord<'_>,
-    ) -> Result<Delivery, NotTaken> {
+        track: bool,
+    ) -> Result<(Place, Option<watch::Receiver<Outcome>>), NotTaken> {
         let mut core = self.shared.lock();
         let place = core.append(now_ms, topic, record)?;
-        let outcome = {
+        let outcome = track.then(|| {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             waiting
                 .entry(place.batch)
                 .or_insert_with(|| watch::Sender::new(None))
                 .subscribe()
-        };
+        });
         drop(core);
         if place.wake {
             self.shared.wake();
         }
-        Ok(Delivery { outcome, place })
+        Ok((place, outcome))
+    }
+
+    /// The producer's clock, in milliseconds since 1970.
+    #[must_use]
+    pub fn now_ms(&self) -> i64 {
+        self.shared.now_ms()
     }
 
     /// The number of a topic's partitions, once the topic is known.
