@@ -5,7 +5,6 @@
 
 use bytes::Bytes;
 use ottla_protocol::ApiKey;
-use ottla_protocol::codec::Reader;
 use ottla_protocol::compression::{Codec, Compression, Decompressor, Workspace};
 use ottla_protocol::frame::RequestFrame;
 use ottla_protocol::frame::produce_request::ProduceRequestView;
@@ -185,20 +184,18 @@ pub fn messages(input: &[u8]) {
 
 /// Reads a request frame, and a produce request's body by its view.
 pub fn frames(input: &[u8]) {
-    let frame = Bytes::copy_from_slice(input);
-    let Ok(request) = RequestFrame::decode(frame.clone()) else {
+    let Ok(request) = RequestFrame::decode(Bytes::copy_from_slice(input)) else {
         return;
     };
     let _ = request.client_id().len();
     if request.api_key != ApiKey::Produce {
         return;
     }
-    let mut reader: Reader = request.body.clone();
-    let version = request.header.request_api_version;
-    if let Ok(view) = ProduceRequestView::decode(&mut reader, version) {
+    let body = request.body.clone().into_rest();
+    if let Ok(view) = ProduceRequestView::parse(&body, request.header.request_api_version) {
         let partitions = view.topics.iter().flat_map(|topic| &topic.partitions);
         for range in partitions.filter_map(|partition| partition.records.clone()) {
-            assert!(range.end <= frame.len(), "records lie within the frame");
+            assert!(range.end <= body.len(), "records lie within the body");
         }
     }
 }
