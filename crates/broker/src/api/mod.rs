@@ -31,7 +31,6 @@ mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
-mod produce_frame;
 mod sync_group;
 mod topic_view;
 

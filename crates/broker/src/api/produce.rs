@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use ottla_protocol::compression::Workspace;
+use ottla_protocol::frame::produce_request::{PartitionView, ProduceRequestView, TopicView};
 use ottla_protocol::ids::{LeaderEpoch, Offset, TopicId};
 use ottla_protocol::messages::ProduceResponse;
 use ottla_protocol::messages::produce_response::{
@@ -16,7 +17,6 @@ use ottla_protocol::messages::produce_response::{
 use ottla_protocol::{ErrorCode, KafkaString};
 use parking_lot::Mutex;
 
-use super::produce_frame::{PartitionFrame, ProduceFrame, TopicFrame};
 use crate::node::Node;
 use crate::purgatory::{DelayedOperation, Watchers, try_complete_else_watch};
 use crate::replica::{AppendContext, AppendError, Appended, Partition, Reached, TopicReplicas};
@@ -29,7 +29,7 @@ thread_local! {
 
 pub(crate) fn handle(node: &Arc<Node>, context: RequestContext, mut body: BytesMut) {
     let version = context.version();
-    let frame = match ProduceFrame::parse(&body, version) {
+    let frame = match ProduceRequestView::parse(&body, version) {
         Ok(frame) => frame,
         Err(error) => {
             tracing::debug!(peer = ?context.connection.peer, %error, "a malformed produce request closes its connection");
@@ -85,22 +85,21 @@ impl Appending<'_> {
     fn topic(
         &mut self,
         topic_index: usize,
-        topic: &TopicFrame,
+        topic: &TopicView,
         body: &mut BytesMut,
     ) -> TopicProduceResponse {
         let mut response = TopicProduceResponse {
-            topic_id: topic.id,
+            topic_id: topic.topic_id,
             ..TopicProduceResponse::default()
         };
-        let name = String::from_utf8_lossy(&body[topic.name.clone()]).into_owned();
         let found = if self.version >= 13 {
-            self.node.partitions().by_id(TopicId(topic.id))
+            self.node.partitions().by_id(TopicId(topic.topic_id))
         } else {
-            self.node.partitions().by_name(&name)
+            self.node.partitions().by_name(&topic.name)
         };
         let missing = match &found {
             Some(_) => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
-            None => self.missing_topic(&name, topic),
+            None => self.missing_topic(topic),
         };
         for (index, partition) in topic.partitions.iter().enumerate() {
             let place = (topic_index, index);
@@ -109,22 +108,21 @@ impl Appending<'_> {
             response.partition_responses.push(answer);
         }
         if self.version < 13 {
-            response.name =
-                found.map_or_else(|| KafkaString::from(name), |found| found.name.clone());
+            response.name = topic.name.clone();
         }
         response
     }
 
     /// A topic without a replica here may still exist elsewhere.
-    fn missing_topic(&self, name: &str, topic: &TopicFrame) -> ErrorCode {
+    fn missing_topic(&self, topic: &TopicView) -> ErrorCode {
         let metadata = self.node.metadata();
         let topics = metadata.image.topics();
         if self.version >= 13 {
-            match topics.get(TopicId(topic.id)) {
+            match topics.get(TopicId(topic.topic_id)) {
                 Some(_) => ErrorCode::NOT_LEADER_OR_FOLLOWER,
                 None => ErrorCode::UNKNOWN_TOPIC_ID,
             }
-        } else if topics.get_by_name(name).is_some() {
+        } else if topics.get_by_name(&topic.name).is_some() {
             ErrorCode::NOT_LEADER_OR_FOLLOWER
         } else {
             ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
@@ -136,7 +134,7 @@ impl Appending<'_> {
         (topic_index, partition_index): (usize, usize),
         topic: Option<&TopicReplicas>,
         missing: ErrorCode,
-        (partition, body): (&PartitionFrame, &mut BytesMut),
+        (partition, body): (&PartitionView, &mut BytesMut),
     ) -> PartitionProduceResponse {
         if !matches!(self.acks, -1..=1) {
             return refused(partition.index, ErrorCode::INVALID_REQUIRED_ACKS.into());
