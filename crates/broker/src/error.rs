@@ -12,6 +12,9 @@ pub enum Error {
     /// The metadata log holds what cannot be applied.
     #[error(transparent)]
     Metadata(#[from] ottla_metadata::Error),
+    /// Consensus cannot go on.
+    #[error(transparent)]
+    Raft(#[from] ottla_raft::Error),
     /// A directory was never formatted.
     #[error("log directory {} is not formatted: run `ottla storage format` on it", .0.display())]
     NotFormatted(PathBuf),

@@ -1,11 +1,12 @@
 //! The log directories of a node: locked, identified, checkpointed; where each partition lives.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ottla_log::checkpoint::{OffsetCheckpoint, PartitionOffsets};
+use ottla_log::directory::stray_directory_name;
 use ottla_log::disk::FileLock;
 use ottla_log::{Disk, Log, LogDirectoryHealth, LogOptions, OpenFiles, TopicPartition};
 use ottla_metadata::image::{PartitionRegistration, TopicImage, is_reserved_directory};
@@ -38,6 +39,9 @@ pub(crate) struct LogDirectory {
     recovery_points: PartitionOffsets,
     log_starts: PartitionOffsets,
     high_watermarks: PartitionOffsets,
+    /// Partitions whose logs could not be opened: what the checkpoints say of them must stay, or
+    /// the next start would take what is damaged below the recovery point for a torn end.
+    failed: Mutex<BTreeSet<TopicPartition>>,
     _lock: Box<dyn FileLock>,
 }
 
@@ -52,6 +56,15 @@ impl LogDirectory {
 
     pub(crate) fn is_offline(&self) -> bool {
         self.health.failure().is_some()
+    }
+
+    /// What a checkpoint held at the start.
+    fn at_start(&self, name: &str) -> &PartitionOffsets {
+        match name {
+            OffsetCheckpoint::RECOVERY_POINT => &self.recovery_points,
+            OffsetCheckpoint::LOG_START => &self.log_starts,
+            _ => &self.high_watermarks,
+        }
     }
 }
 
@@ -224,7 +237,14 @@ impl LogDirectories {
                 Arc::clone(&directory.health),
                 key.clone(),
             )
+        })
+        .inspect_err(|_| {
+            if let Some(found) = found {
+                self.found.lock().insert(name.clone(), found);
+                directory.failed.lock().insert(key.clone());
+            }
         })?;
+        directory.failed.lock().remove(&key);
         if is_new {
             let path = log.directory().join("partition.metadata");
             directory_files::replace(&self.disk, &path, &partition_metadata(topic.id().0))?;
@@ -280,18 +300,47 @@ impl LogDirectories {
 
     /// Puts a directory aside that belongs to no topic any more.
     fn set_stray(&self, directory: &LogDirectory, name: &str) {
+        let Some((topic, index)) = name.rsplit_once('-') else {
+            return;
+        };
+        let partition = TopicPartition::new(topic, index.parse().unwrap_or(0));
+        // Kafka refuses to start on such a name without the unique part.
+        let unique =
+            self.unused_number(directory, |unique| stray_directory_name(&partition, unique));
         let from = directory.path.join(name);
-        let to = directory.path.join(format!("{name}-stray"));
+        let to = directory
+            .path
+            .join(stray_directory_name(&partition, unique));
         tracing::warn!(directory = %from.display(), "belongs to no topic of this cluster: put aside as stray");
         if let Err(error) = self.disk.rename(&from, &to) {
             tracing::error!(directory = %from.display(), %error, "could not be put aside");
         }
     }
 
+    /// The first number with which a name is not taken.
+    fn unused_number(&self, directory: &LogDirectory, name: impl Fn(u128) -> String) -> u128 {
+        let is_taken = |unique: &u128| self.disk.exists(&directory.path.join(name(*unique)));
+        (1..)
+            .find(|unique| !is_taken(unique).unwrap_or(false))
+            .unwrap_or(0)
+    }
+
     /// Puts aside what the start found and no topic claimed.
     pub(crate) fn set_unclaimed_aside(&self) {
-        let unclaimed = std::mem::take(&mut *self.found.lock());
-        for (name, (position, _)) in unclaimed {
+        // What could not be opened has been claimed.
+        let is_failed = |name: &str, position: usize| {
+            let failed = self.directories[position].failed.lock();
+            failed.iter().any(|partition| partition.to_string() == name)
+        };
+        let unclaimed: Vec<(String, usize)> = self
+            .found
+            .lock()
+            .iter()
+            .map(|(name, (position, _))| (name.clone(), *position))
+            .filter(|(name, position)| !is_failed(name, *position))
+            .collect();
+        for (name, position) in unclaimed {
+            self.found.lock().remove(&name);
             self.set_stray(&self.directories[position], &name);
         }
     }
@@ -366,7 +415,7 @@ impl LogDirectories {
             if directory.is_offline() {
                 continue;
             }
-            let offsets: PartitionOffsets = partitions
+            let mut offsets: PartitionOffsets = partitions
                 .iter()
                 .filter(|partition| partition.directory_id() == directory.id)
                 .filter_map(|partition| {
@@ -377,6 +426,12 @@ impl LogDirectories {
                     Some((key, offset(partition)?))
                 })
                 .collect();
+            let at_start = directory.at_start(name);
+            for failed in directory.failed.lock().iter() {
+                if let Some(offset) = at_start.get(failed) {
+                    offsets.entry(failed.clone()).or_insert(*offset);
+                }
+            }
             let checkpoint = OffsetCheckpoint::new(Arc::clone(&self.disk), &directory.path, name);
             if let Err(error) = checkpoint.write(&offsets) {
                 tracing::error!(%error, "a checkpoint could not be written");
@@ -387,7 +442,7 @@ impl LogDirectories {
     /// Says in every directory that it was left cleanly, and in which epoch.
     pub(crate) fn mark_clean_shutdown(&self, broker_epoch: i64) {
         for directory in &self.directories {
-            if directory.is_offline() {
+            if directory.is_offline() || !directory.failed.lock().is_empty() {
                 continue;
             }
             let path = directory.path.join(CLEAN_SHUTDOWN_FILE);
@@ -456,6 +511,7 @@ fn open_directory(
         recovery_points: checkpoint(OffsetCheckpoint::RECOVERY_POINT)?,
         log_starts: checkpoint(OffsetCheckpoint::LOG_START)?,
         high_watermarks: checkpoint(OffsetCheckpoint::HIGH_WATERMARK)?,
+        failed: Mutex::default(),
         _lock: lock,
     })
 }

@@ -34,6 +34,8 @@ pub struct NodeOptions {
     pub advertised_listeners: Vec<AdvertisedListener>,
     /// The controller's endpoints.
     pub controller_listeners: Vec<AdvertisedListener>,
+    /// `controller.quorum.voters`: id, host and port of each; empty where the voters live in the log.
+    pub quorum_voters: Vec<(i32, String, u16)>,
     /// `log.dirs`.
     pub log_directories: Vec<PathBuf>,
     /// `metadata.log.dir`, or the first of `log.dirs`.
@@ -77,6 +79,7 @@ impl NodeOptions {
                 .controller_listeners()
                 .map(endpoint)
                 .collect(),
+            quorum_voters: config.quorum_voters.clone(),
             log_directories: config.log_dirs.clone(),
             metadata_log_directory: config.metadata_log_dir.clone(),
             static_settings: config.static_config.clone(),
@@ -142,6 +145,7 @@ pub struct BrokerSettings {
     pub broker_heartbeat_interval_ms: i64,
     pub broker_session_timeout_ms: i64,
     pub controlled_shutdown_enable: bool,
+    pub controller_quorum_election_timeout_ms: i64,
     pub default_replication_factor: i16,
     pub delete_topic_enable: bool,
     pub fetch_max_bytes: i32,
@@ -180,6 +184,8 @@ impl BrokerSettings {
             broker_heartbeat_interval_ms: values.long("broker.heartbeat.interval.ms"),
             broker_session_timeout_ms: values.long("broker.session.timeout.ms"),
             controlled_shutdown_enable: values.boolean("controlled.shutdown.enable"),
+            controller_quorum_election_timeout_ms: values
+                .long("controller.quorum.election.timeout.ms"),
             default_replication_factor: values.short("default.replication.factor"),
             delete_topic_enable: values.boolean("delete.topic.enable"),
             fetch_max_bytes: values.int("fetch.max.bytes"),

@@ -13,11 +13,12 @@ use ottla_metadata::bootstrap::BootstrapMetadata;
 use ottla_metadata::features::MetadataVersion;
 use ottla_protocol::frame::response::{Piece, ResponseFrame};
 use ottla_protocol::frame::{decode_response, encode_request};
+use ottla_protocol::ids::LeaderEpoch;
 use ottla_protocol::messages::Request;
 use ottla_protocol::{KafkaString, Uuid};
+use ottla_raft::snapshot::Snapshot;
 use parking_lot::Mutex;
 
-use crate::controller::{SnapshotContent, encode_snapshot};
 use crate::environment::{Clock, Environment, Job, JobKind, Jobs, Random};
 use crate::net::ConnectionLimits;
 use crate::node::{Node, NodeState};
@@ -149,16 +150,19 @@ pub fn format(disk: &dyn Disk, directory: &Path, node_id: i32, seed: u64) -> std
     disk.replace(&directory.join("meta.properties"), properties.as_bytes())?;
     let version = MetadataVersion::LATEST_PRODUCTION;
     let bootstrap = BootstrapMetadata::for_version(version);
-    let snapshot = encode_snapshot(&SnapshotContent {
-        records: bootstrap.records(),
-        metadata_version: version,
-        kraft_version: 0,
-        voters: None,
-        last_timestamp: 0,
-        epoch: 0,
-        now_ms: 0,
-    })
-    .map_err(std::io::Error::other)?;
+    let values = bootstrap
+        .records()
+        .iter()
+        .map(|record| record.encode(version))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(std::io::Error::other)?;
+    let snapshot = Snapshot {
+        values,
+        ..Snapshot::default()
+    };
+    let snapshot = snapshot
+        .write(LeaderEpoch(0), 0)
+        .map_err(std::io::Error::other)?;
     disk.replace(&directory.join("bootstrap.checkpoint"), &snapshot)
 }
 
@@ -368,6 +372,7 @@ fn options(settings: BTreeMap<String, String>) -> NodeOptions {
             security_protocol: 0,
         }],
         controller_listeners: Vec::new(),
+        quorum_voters: vec![(1, "localhost".to_owned(), 9093)],
         log_directories: vec![PathBuf::from("/data")],
         metadata_log_directory: PathBuf::from("/data"),
         static_settings: settings,

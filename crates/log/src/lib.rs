@@ -32,6 +32,7 @@ mod load_files;
 mod log;
 mod open_files;
 mod producer_state;
+mod recent_batches;
 mod segment;
 mod segment_files;
 mod topic_partition;

@@ -2,6 +2,7 @@
 //!
 //! A handler answers through its [`RequestContext`], at once or later; it never blocks.
 
+mod alter_partition_reassignments;
 mod api_versions;
 mod create_partitions;
 mod create_topics;
@@ -14,6 +15,7 @@ mod describe_log_dirs;
 mod describe_producers;
 mod describe_quorum;
 mod describe_topic_partitions;
+mod elect_leaders;
 mod fetch;
 mod fetch_response;
 mod find_coordinator;
@@ -25,6 +27,7 @@ mod join_group;
 mod leave_group;
 mod list_groups;
 mod list_offsets;
+mod list_partition_reassignments;
 mod metadata;
 mod offset_commit;
 mod offset_delete;
@@ -39,16 +42,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use ottla_protocol::Reader;
 use ottla_protocol::api_key::{ApiKey, ListenerKind};
-use ottla_protocol::messages::Request;
-use ottla_protocol::messages::{
-    ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest,
-    DeleteRecordsRequest, DeleteTopicsRequest, DescribeClusterRequest, DescribeGroupsRequest,
-    DescribeLogDirsRequest, DescribeProducersRequest, DescribeQuorumRequest,
-    DescribeTopicPartitionsRequest, FetchRequest, FindCoordinatorRequest, HeartbeatRequest,
-    InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest, ListGroupsRequest,
-    ListOffsetsRequest, MetadataRequest, OffsetCommitRequest, OffsetDeleteRequest,
-    OffsetFetchRequest, OffsetForLeaderEpochRequest, SyncGroupRequest,
-};
+use ottla_protocol::messages::{self, Request};
 
 use crate::node::Node;
 use crate::request::RequestContext;
@@ -60,13 +54,13 @@ pub(crate) struct ServedApi {
     handle: fn(&Arc<Node>, RequestContext, Bytes),
 }
 
-/// An entry of the table: the request's type and its handler, `fn(&Arc<Node>, RequestContext, Request)`.
+/// An entry of the table: the request's name and its handler, `fn(&Arc<Node>, RequestContext, Request)`.
 macro_rules! serve {
-    ($request:ty, $handle:path) => {
+    ($request:ident, $handle:path) => {
         ServedApi {
-            api_key: <$request as Request>::API_KEY,
+            api_key: <messages::$request as Request>::API_KEY,
             handle: |node, context, body| {
-                if let Some((context, request)) = decode::<$request>(context, body) {
+                if let Some((context, request)) = decode::<messages::$request>(context, body) {
                     $handle(node, context, request);
                 }
             },
@@ -76,6 +70,10 @@ macro_rules! serve {
 
 /// Every API but Produce, whose frame is changed in place and never decoded to a message.
 const SERVED: &[ServedApi] = &[
+    serve!(
+        AlterPartitionReassignmentsRequest,
+        alter_partition_reassignments::handle
+    ),
     serve!(ApiVersionsRequest, api_versions::handle),
     serve!(CreatePartitionsRequest, create_partitions::handle),
     serve!(CreateTopicsRequest, create_topics::handle),
@@ -91,6 +89,7 @@ const SERVED: &[ServedApi] = &[
         DescribeTopicPartitionsRequest,
         describe_topic_partitions::handle
     ),
+    serve!(ElectLeadersRequest, elect_leaders::handle),
     serve!(FetchRequest, fetch::handle),
     serve!(FindCoordinatorRequest, find_coordinator::handle),
     serve!(HeartbeatRequest, heartbeat::handle),
@@ -99,6 +98,10 @@ const SERVED: &[ServedApi] = &[
     serve!(LeaveGroupRequest, leave_group::handle),
     serve!(ListGroupsRequest, list_groups::handle),
     serve!(ListOffsetsRequest, list_offsets::handle),
+    serve!(
+        ListPartitionReassignmentsRequest,
+        list_partition_reassignments::handle
+    ),
     serve!(MetadataRequest, metadata::handle),
     serve!(OffsetCommitRequest, offset_commit::handle),
     serve!(OffsetDeleteRequest, offset_delete::handle),

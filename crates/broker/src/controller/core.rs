@@ -12,18 +12,17 @@ use ottla_metadata::controller::{
 use ottla_metadata::features::MetadataVersion;
 use ottla_metadata::image::{ImageLoader, MetadataImage};
 use ottla_metadata::record::MetadataRecord;
-use ottla_protocol::compression::Workspace;
-use ottla_protocol::ids::{BrokerId, Offset};
-use ottla_protocol::messages::leader_change_message::Voter;
-use ottla_protocol::messages::{KRaftVersionRecord, LeaderChangeMessage, VotersRecord};
-use ottla_protocol::record::ControlRecordType;
-use ottla_protocol::{ErrorCode, Message, Uuid};
-
-use super::metadata_log::MetadataLog;
-use super::quorum_state::{QuorumState, QuorumStateFile};
-use super::snapshot::{
-    LogRecord, OffsetRecord, SnapshotContent, SnapshotId, decode, encode_snapshot,
+use ottla_protocol::ids::{BrokerId, LeaderEpoch, Offset};
+use ottla_protocol::messages::{DescribeQuorumRequest, DescribeQuorumResponse};
+use ottla_protocol::{ErrorCode, KafkaString};
+use ottla_raft::quorum::VoterHistory;
+use ottla_raft::snapshot::Snapshot;
+use ottla_raft::{
+    ElectionState, Input, Output, Quorum, QuorumOptions, ReplicaKey, SnapshotId, Start, State,
+    VoterEndpoint, VoterSet,
 };
+
+use super::metadata_log::{LogRecord, MetadataLog, read_snapshot};
 use crate::environment::{Environment, JobKind, Random};
 use crate::error::Error;
 use crate::log_directories::LogDirectories;
@@ -34,13 +33,13 @@ use crate::options::NodeOptions;
 /// An answer that waits until its records are committed.
 struct Pending {
     /// The first offset after the records.
-    end_offset: i64,
+    end_offset: Offset,
     answer: Box<dyn FnOnce(Result<(), ErrorCode>) + Send>,
 }
 
 /// The node's randomness, as decisions take it.
 #[derive(Debug, Clone)]
-pub(crate) struct ControllerRandom(pub(crate) Arc<Random>);
+pub(crate) struct ControllerRandom(Arc<Random>);
 
 impl RandomSource for ControllerRandom {
     fn next_u64(&mut self) -> u64 {
@@ -57,32 +56,6 @@ pub(crate) struct Active<'a> {
     pub(crate) next_offset: Offset,
 }
 
-/// All that only the controller's jobs touch.
-pub(crate) struct Core {
-    environment: Environment,
-    log: MetadataLog,
-    quorum_state: QuorumStateFile,
-    directory_id: Uuid,
-    bootstrap: BootstrapMetadata,
-    random: ControllerRandom,
-    decision_options: Arc<ControllerOptions>,
-    /// Present while this controller is the active one.
-    decisions: Option<Decisions>,
-    leader_epoch: i32,
-    loader: ImageLoader,
-    /// Every record before it is committed and in the loader's image.
-    committed_offset: i64,
-    last_committed_epoch: i32,
-    last_committed_timestamp: i64,
-    kraft_version: i16,
-    voters: Option<VotersRecord>,
-    pending: VecDeque<Pending>,
-    needs_sync: bool,
-    last_append_ms: i64,
-    idle_interval_ms: i64,
-    snapshots: SnapshotPolicy,
-}
-
 /// When the next snapshot is due.
 #[derive(Debug)]
 struct SnapshotPolicy {
@@ -92,13 +65,38 @@ struct SnapshotPolicy {
     last_ms: i64,
 }
 
-/// What DescribeQuorum tells.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct QuorumDescription {
-    pub(crate) leader_epoch: i32,
-    pub(crate) high_watermark: i64,
-    pub(crate) log_end_offset: i64,
-    pub(crate) directory_id: Uuid,
+/// All that only the controller's jobs touch.
+pub(crate) struct Core {
+    environment: Environment,
+    log: MetadataLog,
+    quorum: Quorum,
+    random: ControllerRandom,
+    bootstrap: BootstrapMetadata,
+    decision_options: Arc<ControllerOptions>,
+    /// Present while this controller is the active one.
+    decisions: Option<Decisions>,
+    loader: ImageLoader,
+    /// Every record before it is in the loader's image.
+    applied_offset: Offset,
+    applied_epoch: LeaderEpoch,
+    applied_timestamp: i64,
+    high_watermark: Offset,
+    published_offset: Offset,
+    pending: VecDeque<Pending>,
+    needs_sync: bool,
+    last_append_ms: i64,
+    idle_interval_ms: i64,
+    snapshots: SnapshotPolicy,
+}
+
+/// What the log and the newest snapshot amount to.
+struct Loaded {
+    loader: ImageLoader,
+    history: VoterHistory,
+    snapshot: Option<SnapshotId>,
+    applied_offset: Offset,
+    applied_epoch: LeaderEpoch,
+    applied_timestamp: i64,
 }
 
 impl Core {
@@ -110,40 +108,43 @@ impl Core {
     ) -> Result<Core, Error> {
         let (directory_id, health, clean_shutdown) =
             directories.metadata_directory(&options.metadata_log_directory)?;
-        let log = MetadataLog::open(
-            directories.open_files(),
-            health,
-            clean_shutdown,
-            environment.clock.wall_ms(),
-        )?;
-        let bootstrap = read_bootstrap(environment, &options.metadata_log_directory)?;
-        let quorum_state = QuorumStateFile::new(&environment.disk, log.directory());
-        let decision_options = Arc::new(ControllerOptions {
-            node_id: BrokerId(options.node_id),
-            cluster_id: directories.cluster_id().clone(),
-            num_partitions: options.broker.num_partitions,
-            default_replication_factor: options.broker.default_replication_factor,
-            session_timeout_ms: options.broker.broker_session_timeout_ms,
-            delete_topic_enable: options.broker.delete_topic_enable,
-            static_config: options.static_settings.clone(),
-            voters: vec![BrokerId(options.node_id)],
-        });
-        let mut core = Core {
+        let now_ms = environment.clock.wall_ms();
+        let mut log = MetadataLog::open(directories.open_files(), health, clean_shutdown, now_ms)?;
+        let loaded = load(&mut log)?;
+        let election = log
+            .read_quorum_state()?
+            .map(|text| ElectionState::parse(&text))
+            .transpose()
+            .map_err(|error| Error::Corrupt {
+                path: log.quorum_state_path(),
+                reason: error.to_string(),
+            })?;
+        let log_end_epoch = log.last_epoch().max(loaded.applied_epoch);
+        let start = Start {
+            election,
+            snapshot: loaded.snapshot,
+            log_end_offset: log.end_offset(),
+            log_end_epoch,
+            history: loaded.history,
+        };
+        let replica = ReplicaKey::new(BrokerId(options.node_id), directory_id);
+        let quorum = Quorum::new(now_ms, quorum_options(options, replica), start);
+        if !quorum.voters().is_only_voter(replica) {
+            return Err(Error::Configuration(
+                "the metadata quorum has voters other than this node, or none: a cluster is not served yet".to_owned(),
+            ));
+        }
+        Ok(Core {
+            bootstrap: read_bootstrap(environment, &options.metadata_log_directory)?,
             random: ControllerRandom(Arc::clone(&environment.random)),
-            environment: environment.clone(),
-            log,
-            quorum_state,
-            directory_id,
-            bootstrap,
-            decision_options,
+            decision_options: Arc::new(decision_options(options, directories.cluster_id())),
             decisions: None,
-            leader_epoch: 0,
-            loader: ImageLoader::default(),
-            committed_offset: 0,
-            last_committed_epoch: 0,
-            last_committed_timestamp: -1,
-            kraft_version: 0,
-            voters: None,
+            loader: loaded.loader,
+            applied_offset: loaded.applied_offset,
+            applied_epoch: loaded.applied_epoch,
+            applied_timestamp: loaded.applied_timestamp,
+            high_watermark: Offset(0),
+            published_offset: Offset(-1),
             pending: VecDeque::new(),
             needs_sync: false,
             last_append_ms: 0,
@@ -156,60 +157,74 @@ impl Core {
                 bytes_since: 0,
                 last_ms: environment.clock.monotonic_ms(),
             },
-        };
-        core.load()?;
-        Ok(core)
+            environment: environment.clone(),
+            log,
+            quorum,
+        })
     }
 
-    /// Brings the newest snapshot and everything after it into the image.
-    fn load(&mut self) -> Result<(), Error> {
-        if let Some((id, records)) = self.log.latest_snapshot()? {
-            let mut metadata = Vec::new();
-            for record in &records {
-                self.note_control(record);
-                if let LogRecord::Metadata(record) = &record.record {
-                    metadata.push(record);
-                }
-            }
-            self.loader
-                .load_snapshot(&MetadataImage::default(), metadata)?;
-            self.committed_offset = id.end_offset;
-            self.last_committed_epoch = id.epoch;
-            if self.log.end_offset() < id.end_offset {
-                let now_ms = self.environment.clock.wall_ms();
-                self.log.start_at(id.end_offset, now_ms)?;
-            }
+    /// Takes up consensus.
+    pub(crate) fn start(&mut self, node: &Arc<Node>) {
+        self.drive_or_fail(node);
+        self.schedule_tick(node);
+    }
+
+    fn drive_or_fail(&mut self, node: &Node) {
+        if let Err(error) = self.drive() {
+            node.fail(format!("the controller cannot go on: {error}"));
         }
-        self.replay_committed(self.log.end_offset())
     }
 
-    fn replay_committed(&mut self, end_offset: i64) -> Result<(), Error> {
-        while self.committed_offset < end_offset {
-            let records = self.log.read(self.committed_offset)?;
-            if records.is_empty() {
-                break;
-            }
-            for record in records {
-                if record.offset >= end_offset {
-                    break;
+    /// Does what consensus asks for, in its order.
+    fn drive(&mut self) -> Result<(), Error> {
+        let now_ms = self.environment.clock.wall_ms();
+        while let Some(output) = self.quorum.poll() {
+            match output {
+                Output::TruncateFullyTo(snapshot) => self.log.start_at(snapshot.offset, now_ms)?,
+                Output::PersistElectionState(text) => {
+                    self.log.write_quorum_state(&text)?;
+                    self.quorum.handle(now_ms, Input::ElectionStatePersisted)?;
                 }
-                self.note_control(&record);
-                if let LogRecord::Metadata(metadata) = &record.record {
-                    self.loader.replay(metadata)?;
-                }
-                self.committed_offset = record.offset + 1;
-                self.last_committed_epoch = record.epoch;
-                self.last_committed_timestamp = record.timestamp;
+                Output::BecameLeader {
+                    epoch,
+                    epoch_start_offset,
+                } => self.become_active(epoch, epoch_start_offset)?,
+                Output::Append(batch) => self.append_batch(&batch)?,
+                Output::HighWatermarkAdvanced(offset) => self.high_watermark = offset,
+                Output::Resigned { epoch } => self.resign(epoch),
             }
         }
         Ok(())
     }
 
-    fn note_control(&mut self, record: &OffsetRecord) {
-        match &record.record {
-            LogRecord::KRaftVersion(level) => self.kraft_version = *level,
-            LogRecord::Voters(voters) => self.voters = Some(voters.clone()),
-            LogRecord::Metadata(_) | LogRecord::Other => {}
+    fn append_batch(&mut self, batch: &[u8]) -> Result<(), Error> {
+        let now_ms = self.environment.clock.wall_ms();
+        self.log.append(batch, now_ms)?;
+        self.quorum
+            .handle(now_ms, Input::Appended(self.log.end_offset()))?;
+        self.needs_sync = true;
+        self.last_append_ms = self.environment.clock.monotonic_ms();
+        Ok(())
+    }
+
+    fn become_active(&mut self, epoch: LeaderEpoch, start: Offset) -> Result<(), Error> {
+        self.apply_up_to(start)?;
+        let mut decisions = Decisions::new(
+            Arc::clone(&self.decision_options),
+            self.loader.image().clone(),
+            Offset(start.0 - 1),
+        );
+        decisions.begin_sessions(self.environment.clock.monotonic_ms());
+        self.decisions = Some(decisions);
+        tracing::info!(%epoch, "this controller is active");
+        Ok(())
+    }
+
+    fn resign(&mut self, epoch: LeaderEpoch) {
+        tracing::info!(%epoch, "this controller is not active any more");
+        self.decisions = None;
+        for pending in self.pending.drain(..) {
+            (pending.answer)(Err(ErrorCode::NOT_CONTROLLER));
         }
     }
 
@@ -221,7 +236,7 @@ impl Core {
         then: impl FnOnce(Result<R, ErrorCode>) + Send + 'static,
     ) {
         let now_ms = self.environment.clock.monotonic_ms();
-        let next_offset = Offset(self.log.end_offset());
+        let next_offset = self.log.end_offset();
         let Some(decisions) = &mut self.decisions else {
             then(Err(ErrorCode::NOT_CONTROLLER));
             return;
@@ -252,44 +267,34 @@ impl Core {
             return Ok(());
         }
         let version = decisions.metadata_version();
-        let encoded = records
+        let values = records
             .iter()
             .map(|record| record.encode(version))
             .collect::<Result<Vec<Bytes>, _>>()?;
-        let now_ms = self.environment.clock.wall_ms();
-        let base = self
-            .log
-            .append_records(self.leader_epoch, &encoded, now_ms)?;
-        for (offset, record) in (base..).zip(records) {
+        let base = self.log.end_offset();
+        for (offset, record) in (base.0..).zip(records) {
             decisions.replay(record, Offset(offset))?;
         }
-        let bytes: usize = encoded.iter().map(Bytes::len).sum();
+        let bytes: usize = values.iter().map(Bytes::len).sum();
         self.snapshots.bytes_since += i64::try_from(bytes).unwrap_or(0);
-        self.needs_sync = true;
-        self.last_append_ms = self.environment.clock.monotonic_ms();
-        Ok(())
+        let batch = self
+            .quorum
+            .data_batch(self.environment.clock.wall_ms(), &values)?;
+        self.append_batch(&batch)
     }
 
     /// Makes durable what a round appended; then everything that waited for it goes out.
     pub(crate) fn finish_round(&mut self, node: &Arc<Node>) {
-        if self.needs_sync {
-            if let Err(error) = self.log.sync() {
-                node.fail(format!("the metadata log cannot be made durable: {error}"));
-                return;
-            }
-            self.needs_sync = false;
-        }
-        let before = self.committed_offset;
-        if let Err(error) = self.replay_committed(self.log.end_offset()) {
-            node.fail(format!("the metadata log cannot be applied: {error}"));
+        if let Err(error) = self.commit() {
+            node.fail(format!("the metadata log cannot go on: {error}"));
             return;
         }
         // Published first: who hears an answer finds the metadata behind it on its way.
-        if self.committed_offset != before {
+        if self.published_offset != self.applied_offset && self.high_watermark > Offset(0) {
             self.publish(node);
         }
         while let Some(pending) = self.pending.front() {
-            if pending.end_offset > self.committed_offset {
+            if pending.end_offset > self.high_watermark {
                 break;
             }
             if let Some(pending) = self.pending.pop_front() {
@@ -298,106 +303,67 @@ impl Core {
         }
     }
 
+    fn commit(&mut self) -> Result<(), Error> {
+        // What an epoch begins with is committed before anything is decided in it.
+        while self.needs_sync {
+            self.needs_sync = false;
+            let now_ms = self.environment.clock.wall_ms();
+            let end = self.log.sync()?;
+            self.quorum.handle(now_ms, Input::Synced(end))?;
+            self.drive()?;
+            self.activate()?;
+        }
+        self.apply_up_to(self.high_watermark)
+    }
+
+    /// Into a log without metadata go the records that it was formatted with.
+    fn activate(&mut self) -> Result<(), Error> {
+        let Some(decisions) = &self.decisions else {
+            return Ok(());
+        };
+        let is_new = decisions.image().features().metadata_version().is_none();
+        if is_new || decisions.in_transaction() {
+            let activation = decisions.decide_activation(&self.bootstrap);
+            self.append(&activation.records)?;
+        }
+        Ok(())
+    }
+
+    fn apply_up_to(&mut self, end_offset: Offset) -> Result<(), Error> {
+        while self.applied_offset < end_offset {
+            let records = self.log.read(self.applied_offset)?;
+            if records.is_empty() {
+                break;
+            }
+            for record in records {
+                if record.offset >= end_offset.0 {
+                    break;
+                }
+                if let LogRecord::Metadata(metadata) = &record.record {
+                    self.loader.replay(metadata)?;
+                }
+                self.applied_offset = Offset(record.offset + 1);
+                self.applied_epoch = record.epoch;
+                self.applied_timestamp = record.timestamp;
+            }
+        }
+        Ok(())
+    }
+
     fn publish(&mut self, node: &Arc<Node>) {
         let Some((image, delta)) = self.loader.publish() else {
             return;
         };
+        self.published_offset = self.applied_offset;
         let published = Arc::new(PublishedMetadata {
             image,
-            offset: self.committed_offset - 1,
-            epoch: self.last_committed_epoch,
-            kraft_version: self.kraft_version,
+            offset: self.applied_offset.0 - 1,
+            epoch: self.applied_epoch.0,
+            kraft_version: self.quorum.kraft_version().level(),
         });
         node.submit(JobKind::Metadata, move |node| {
             crate::metadata_publisher::apply(node, &published, &delta);
         });
-    }
-
-    /// Begins a new epoch, and what the active controller does first in it.
-    pub(crate) fn start(&mut self, node: &Arc<Node>) {
-        if let Err(error) = self.become_leader() {
-            node.fail(format!("the controller cannot become active: {error}"));
-            return;
-        }
-        tracing::info!(epoch = self.leader_epoch, "this controller is active");
-        self.schedule_tick(node);
-    }
-
-    fn become_leader(&mut self) -> Result<(), Error> {
-        let node_id = self.decision_options.node_id.0;
-        let known = self.quorum_state.read()?.unwrap_or_default();
-        self.leader_epoch = known.leader_epoch.max(self.log.last_epoch()).max(0) + 1;
-        let elected = QuorumState {
-            leader_id: node_id,
-            leader_epoch: self.leader_epoch,
-            voted_id: node_id,
-            voted_directory_id: self.directory_id,
-        };
-        self.quorum_state
-            .write(elected, self.kraft_version, &[node_id])?;
-        self.append_leader_change(node_id)?;
-        let mut decisions = Decisions::new(
-            Arc::clone(&self.decision_options),
-            self.loader.image().clone(),
-            Offset(self.committed_offset - 1),
-        );
-        decisions.begin_sessions(self.environment.clock.monotonic_ms());
-        let activation = decisions.decide_activation(&self.bootstrap);
-        self.decisions = Some(decisions);
-        self.append(&activation.records)
-    }
-
-    fn append_leader_change(&mut self, node_id: i32) -> Result<(), Error> {
-        let voter = Voter {
-            voter_id: node_id,
-            voter_directory_id: if self.kraft_version > 0 {
-                self.directory_id
-            } else {
-                Uuid::ZERO
-            },
-            ..Voter::default()
-        };
-        let message = LeaderChangeMessage {
-            version: if self.kraft_version > 0 { 1 } else { 0 },
-            leader_id: node_id,
-            voters: vec![voter.clone()],
-            granting_voters: vec![voter],
-            ..LeaderChangeMessage::default()
-        };
-        let value = message
-            .to_bytes(message.version)
-            .map_err(|error| Error::Configuration(error.to_string()))?;
-        let mut controls = vec![(ControlRecordType::LeaderChange, value)];
-        if self.log.end_offset() == 0 {
-            controls.extend(self.voters_of_bootstrap()?);
-        }
-        let now_ms = self.environment.clock.wall_ms();
-        self.log
-            .append_controls(self.leader_epoch, &controls, now_ms)?;
-        self.needs_sync = true;
-        Ok(())
-    }
-
-    /// A quorum whose voters live in the log writes them into it when the log begins.
-    fn voters_of_bootstrap(&self) -> Result<Vec<(ControlRecordType, Bytes)>, Error> {
-        let Some(voters) = &self.voters else {
-            return Ok(Vec::new());
-        };
-        let version = KRaftVersionRecord {
-            kraft_version: self.kraft_version,
-            ..KRaftVersionRecord::default()
-        };
-        let encoded = |error: ottla_protocol::EncodeError| Error::Configuration(error.to_string());
-        Ok(vec![
-            (
-                ControlRecordType::KRaftVersion,
-                version.to_bytes(0).map_err(encoded)?,
-            ),
-            (
-                ControlRecordType::KRaftVoters,
-                voters.to_bytes(0).map_err(encoded)?,
-            ),
-        ])
     }
 
     fn schedule_tick(&self, node: &Arc<Node>) {
@@ -411,6 +377,11 @@ impl Core {
         if node.state() == NodeState::Stopped {
             return;
         }
+        let wall_ms = self.environment.clock.wall_ms();
+        if let Err(error) = self.quorum.handle(wall_ms, Input::Tick) {
+            node.fail(format!("the controller cannot go on: {error}"));
+        }
+        self.drive_or_fail(node);
         let now_ms = self.environment.clock.monotonic_ms();
         while let Some(decisions) = &self.decisions {
             let decision = decisions.decide_fence_stale_broker(now_ms);
@@ -452,38 +423,126 @@ impl Core {
 
     fn write_snapshot(&mut self) -> Result<(), Error> {
         let image = self.loader.image();
+        let version = image.features().metadata_version_or_minimum();
+        let values = image
+            .write_snapshot()
+            .iter()
+            .map(|record| record.encode(version))
+            .collect::<Result<Vec<Bytes>, _>>()?;
         let id = SnapshotId {
-            end_offset: self.committed_offset,
-            epoch: self.last_committed_epoch,
+            offset: self.applied_offset,
+            epoch: self.applied_epoch,
         };
-        let content = SnapshotContent {
-            records: &image.write_snapshot(),
-            metadata_version: image.features().metadata_version_or_minimum(),
-            kraft_version: self.kraft_version,
-            voters: self.voters.as_ref(),
-            last_timestamp: self.last_committed_timestamp,
-            epoch: self.last_committed_epoch,
-            now_ms: self.environment.clock.wall_ms(),
-        };
-        let bytes = encode_snapshot(&content).map_err(|reason| Error::Corrupt {
-            path: self.log.directory().to_owned(),
-            reason,
-        })?;
-        self.log.write_snapshot(id, &bytes)
+        let now_ms = self.environment.clock.wall_ms();
+        let bytes = self
+            .quorum
+            .new_snapshot(self.applied_timestamp, values)
+            .write(id.epoch, now_ms)?;
+        self.log.write_snapshot(id, &bytes)?;
+        self.quorum.handle(now_ms, Input::SnapshotTaken(id))?;
+        tracing::info!(%id, "metadata snapshot written");
+        Ok(())
     }
 
-    pub(crate) fn describe(&self) -> QuorumDescription {
-        QuorumDescription {
-            leader_epoch: self.leader_epoch,
-            high_watermark: self.committed_offset,
-            log_end_offset: self.log.end_offset(),
-            directory_id: self.directory_id,
-        }
+    /// Describes the quorum.
+    pub(crate) fn describe(&self, request: &DescribeQuorumRequest) -> DescribeQuorumResponse {
+        let now_ms = self.environment.clock.wall_ms();
+        self.quorum.describe(now_ms, request)
     }
 
+    /// Gives the leadership up and puts everything on disk.
     pub(crate) fn close(&mut self) -> Result<(), Error> {
+        if self.quorum.state() == State::Leader {
+            let now_ms = self.environment.clock.wall_ms();
+            self.quorum.handle(now_ms, Input::Resign)?;
+            self.drive()?;
+        }
         self.log.close()
     }
+}
+
+fn quorum_options(options: &NodeOptions, replica: ReplicaKey) -> QuorumOptions {
+    let listener = options
+        .controller_listeners
+        .first()
+        .map_or("CONTROLLER", |listener| listener.name.as_str());
+    let voters = options
+        .quorum_voters
+        .iter()
+        .map(|(id, host, port)| (*id, host.as_str(), *port));
+    QuorumOptions {
+        replica,
+        endpoints: options
+            .controller_listeners
+            .iter()
+            .map(|listener| VoterEndpoint {
+                listener: KafkaString::from(listener.name.clone()),
+                host: KafkaString::from(listener.host.clone()),
+                port: listener.port,
+            })
+            .collect(),
+        configured_voters: VoterSet::of_configuration(listener, voters),
+        election_timeout_ms: options.broker.controller_quorum_election_timeout_ms,
+    }
+}
+
+fn decision_options(options: &NodeOptions, cluster_id: &KafkaString) -> ControllerOptions {
+    ControllerOptions {
+        node_id: BrokerId(options.node_id),
+        cluster_id: cluster_id.clone(),
+        num_partitions: options.broker.num_partitions,
+        default_replication_factor: options.broker.default_replication_factor,
+        session_timeout_ms: options.broker.broker_session_timeout_ms,
+        delete_topic_enable: options.broker.delete_topic_enable,
+        static_config: options.static_settings.clone(),
+        voters: vec![BrokerId(options.node_id)],
+    }
+}
+
+/// Brings the newest snapshot and everything after it into an image.
+///
+/// In a quorum of one all that the log holds is committed as soon as this node's own epoch begins.
+fn load(log: &mut MetadataLog) -> Result<Loaded, Error> {
+    let mut loaded = Loaded {
+        loader: ImageLoader::default(),
+        history: VoterHistory::default(),
+        snapshot: None,
+        applied_offset: Offset(0),
+        applied_epoch: LeaderEpoch(0),
+        applied_timestamp: -1,
+    };
+    if let Some((id, snapshot)) = log.latest_snapshot()? {
+        let records = decode_values(&snapshot)?;
+        loaded
+            .loader
+            .load_snapshot(&MetadataImage::default(), &records)?;
+        loaded.history = VoterHistory::of_snapshot(&snapshot, id);
+        loaded.snapshot = Some(id);
+        loaded.applied_offset = id.offset;
+        loaded.applied_epoch = id.epoch;
+        loaded.applied_timestamp = snapshot.last_contained_log_timestamp;
+    }
+    loop {
+        let records = log.read(loaded.applied_offset)?;
+        if records.is_empty() {
+            return Ok(loaded);
+        }
+        for record in records {
+            match &record.record {
+                LogRecord::Metadata(metadata) => loaded.loader.replay(metadata)?,
+                LogRecord::Control(control) => loaded.history.observe(control)?,
+                LogRecord::Other => {}
+            }
+            loaded.applied_offset = Offset(record.offset + 1);
+            loaded.applied_epoch = record.epoch;
+            loaded.applied_timestamp = record.timestamp;
+        }
+    }
+}
+
+fn decode_values(snapshot: &Snapshot) -> Result<Vec<MetadataRecord>, Error> {
+    let records = snapshot.values.iter().cloned().map(MetadataRecord::decode);
+    Ok(records.collect::<Result<_, _>>()?)
 }
 
 /// What an empty metadata log begins with: written when the directory was formatted.
@@ -492,26 +551,10 @@ fn read_bootstrap(
     metadata_directory: &Path,
 ) -> Result<BootstrapMetadata, Error> {
     let path = metadata_directory.join("bootstrap.checkpoint");
-    let corrupt = |reason: String| Error::Corrupt {
-        path: path.clone(),
-        reason,
-    };
-    let content = environment.disk.read(&path).map_err(|source| Error::Io {
-        action: format!("cannot read {}", path.display()),
-        source,
-    })?;
-    let Some(content) = content else {
-        return Ok(BootstrapMetadata::for_version(
+    match read_snapshot(&environment.disk, &path)? {
+        Some(snapshot) => Ok(BootstrapMetadata::new(decode_values(&snapshot)?)?),
+        None => Ok(BootstrapMetadata::for_version(
             MetadataVersion::LATEST_PRODUCTION,
-        ));
-    };
-    let records = decode(&content, &mut Workspace::default()).map_err(corrupt)?;
-    let metadata = records
-        .into_iter()
-        .filter_map(|record| match record.record {
-            LogRecord::Metadata(record) => Some(record),
-            _ => None,
-        })
-        .collect();
-    Ok(BootstrapMetadata::new(metadata)?)
+        )),
+    }
 }

@@ -8,21 +8,46 @@ use ottla_log::{
     Append, AppendOrigin, Disk, Log, LogConfig, LogDirectoryHealth, LogOptions, OpenFiles,
     TopicPartition,
 };
+use ottla_metadata::record::MetadataRecord;
 use ottla_protocol::compression::Workspace;
-use ottla_protocol::ids::Offset;
-use ottla_protocol::record::ControlRecordType;
+use ottla_protocol::ids::{LeaderEpoch, Offset};
+use ottla_protocol::record::{RecordBatch, batches};
+use ottla_raft::SnapshotId;
+use ottla_raft::control::ControlRecord;
+use ottla_raft::snapshot::Snapshot;
 
-use super::snapshot::{OffsetRecord, SnapshotId, control_batch, data_batch, decode};
 use crate::error::Error;
 
 /// The topic that metadata lives in.
-pub(crate) const METADATA_TOPIC: &str = "__cluster_metadata";
+const METADATA_TOPIC: &str = "__cluster_metadata";
 /// How much of the log is read at a time.
 const READ_BYTES: u64 = 8 * 1024 * 1024;
+/// More than any batch of metadata records may hold when decompressed.
+const BATCH_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How many snapshots are kept: the newest, and one for who is still reading it.
+const SNAPSHOTS_KEPT: usize = 2;
+
+/// What stands at an offset of the log.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum LogRecord {
+    Metadata(MetadataRecord),
+    Control(ControlRecord),
+    /// A control record of no interest to metadata.
+    Other,
+}
+
+/// A record at its offset.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct OffsetRecord {
+    pub(super) offset: i64,
+    pub(super) epoch: LeaderEpoch,
+    pub(super) timestamp: i64,
+    pub(super) record: LogRecord,
+}
 
 /// The log and the directory that it shares with its snapshots.
 #[derive(Debug)]
-pub(crate) struct MetadataLog {
+pub(super) struct MetadataLog {
     disk: Arc<dyn Disk>,
     directory: PathBuf,
     log: Log,
@@ -31,7 +56,7 @@ pub(crate) struct MetadataLog {
 
 impl MetadataLog {
     /// Opens the log, made where it is missing.
-    pub(crate) fn open(
+    pub(super) fn open(
         open_files: &Arc<OpenFiles>,
         health: Arc<LogDirectoryHealth>,
         clean_shutdown: bool,
@@ -39,7 +64,12 @@ impl MetadataLog {
     ) -> Result<MetadataLog, Error> {
         let options = LogOptions {
             clean_shutdown,
-            config: metadata_log_config(),
+            config: LogConfig {
+                retention_ms: -1,
+                retention_bytes: -1,
+                delete: false,
+                ..LogConfig::default()
+            },
             now_ms,
             ..LogOptions::new(
                 Arc::clone(open_files),
@@ -57,102 +87,70 @@ impl MetadataLog {
         })
     }
 
-    pub(crate) fn directory(&self) -> &Path {
-        &self.directory
+    pub(super) fn end_offset(&self) -> Offset {
+        self.log.log_end_offset()
     }
 
-    pub(crate) fn end_offset(&self) -> i64 {
-        self.log.log_end_offset().0
+    pub(super) fn last_epoch(&self) -> LeaderEpoch {
+        self.log.latest_leader_epoch().unwrap_or(LeaderEpoch(0))
     }
 
-    pub(crate) fn last_epoch(&self) -> i32 {
-        self.log.latest_leader_epoch().map_or(0, |epoch| epoch.0)
-    }
-
-    /// Appends encoded metadata records as one batch; the first gets the returned offset.
-    pub(crate) fn append_records(
-        &mut self,
-        epoch: i32,
-        records: &[Bytes],
-        now_ms: i64,
-    ) -> Result<i64, Error> {
-        let base_offset = self.end_offset();
-        let batch = data_batch(base_offset, epoch, now_ms, records)
-            .map_err(|reason| self.corrupt(reason))?;
-        self.append(&batch, now_ms)?;
-        Ok(base_offset)
-    }
-
-    /// Appends control records as one batch; the first gets the returned offset.
-    pub(crate) fn append_controls(
-        &mut self,
-        epoch: i32,
-        records: &[(ControlRecordType, Bytes)],
-        now_ms: i64,
-    ) -> Result<i64, Error> {
-        let base_offset = self.end_offset();
-        let batch = control_batch(base_offset, epoch, now_ms, records)
-            .map_err(|reason| self.corrupt(reason))?;
-        self.append(&batch, now_ms)?;
-        Ok(base_offset)
-    }
-
-    fn append(&mut self, batch: &[u8], now_ms: i64) -> Result<(), Error> {
+    /// Appends a batch that stands at the end of the log.
+    pub(super) fn append(&mut self, batch: &[u8], now_ms: i64) -> Result<(), Error> {
         self.log
             .append(batch, Append::new(AppendOrigin::RaftLeader, now_ms))?;
         Ok(())
     }
 
-    /// Makes everything durable that was appended.
-    pub(crate) fn sync(&mut self) -> Result<(), Error> {
-        self.log.sync()?;
-        Ok(())
+    /// Makes everything durable that was appended; where the log ends then.
+    pub(super) fn sync(&mut self) -> Result<Offset, Error> {
+        Ok(self.log.sync()?)
     }
 
     /// The records from `from` on, as many as are read at a time; none at the end of the log.
-    pub(crate) fn read(&mut self, from: i64) -> Result<Vec<OffsetRecord>, Error> {
+    pub(super) fn read(&mut self, from: Offset) -> Result<Vec<OffsetRecord>, Error> {
         let end = self.log.log_end_offset();
-        if from >= end.0 {
+        if from >= end {
             return Ok(Vec::new());
         }
-        let read = self.log.read(Offset(from), READ_BYTES, end, true)?;
-        let mut bytes = Vec::new();
+        let read = self.log.read(from, READ_BYTES, end, true)?;
+        let mut records = Vec::new();
         for region in &read.regions {
-            let part = region.read().map_err(|source| Error::Io {
+            let bytes = region.read().map_err(|source| Error::Io {
                 action: format!("cannot read {}", self.directory.display()),
                 source,
             })?;
-            bytes.extend_from_slice(&part);
+            self.decode(&bytes, &mut records)?;
         }
-        let mut records =
-            decode(&bytes, &mut self.workspace).map_err(|reason| self.corrupt(reason))?;
-        records.retain(|record| record.offset >= from);
+        records.retain(|record| record.offset >= from.0);
         Ok(records)
     }
 
+    /// Decodes whole batches; the last may have been cut off by the limit of a read.
+    fn decode(&mut self, bytes: &[u8], records: &mut Vec<OffsetRecord>) -> Result<(), Error> {
+        for batch in batches(bytes) {
+            let batch = match batch {
+                Ok(batch) => batch,
+                Err(_) if !records.is_empty() => return Ok(()),
+                Err(error) => return Err(self.corrupt(error.to_string())),
+            };
+            decode_batch(&batch, &mut self.workspace, records)
+                .map_err(|reason| self.corrupt(reason))?;
+        }
+        Ok(())
+    }
+
     /// The newest snapshot, if there is one.
-    pub(crate) fn latest_snapshot(
-        &mut self,
-    ) -> Result<Option<(SnapshotId, Vec<OffsetRecord>)>, Error> {
+    pub(super) fn latest_snapshot(&self) -> Result<Option<(SnapshotId, Snapshot)>, Error> {
         let Some(id) = self.snapshots()?.pop() else {
             return Ok(None);
         };
         let path = self.directory.join(id.file_name());
-        let bytes = self
-            .disk
-            .read(&path)
-            .map_err(|source| Error::Io {
-                action: format!("cannot read {}", path.display()),
-                source,
-            })?
-            .unwrap_or_default();
-        let records = decode(&bytes, &mut self.workspace)
-            .map_err(|reason| Error::Corrupt { path, reason })?;
-        Ok(Some((id, records)))
+        Ok(read_snapshot(&self.disk, &path)?.map(|snapshot| (id, snapshot)))
     }
 
     /// The snapshots there are, oldest first.
-    pub(crate) fn snapshots(&self) -> Result<Vec<SnapshotId>, Error> {
+    fn snapshots(&self) -> Result<Vec<SnapshotId>, Error> {
         let entries = self
             .disk
             .list(&self.directory)
@@ -162,36 +160,70 @@ impl MetadataLog {
             })?;
         let mut ids: Vec<SnapshotId> = entries
             .iter()
-            .filter_map(|entry| SnapshotId::parse(&entry.name))
+            .filter_map(|entry| SnapshotId::parse(&entry.name).ok())
             .collect();
         ids.sort_unstable();
         Ok(ids)
     }
 
-    /// Writes a snapshot, durably and all at once, and lets go of what it makes superfluous.
-    pub(crate) fn write_snapshot(&mut self, id: SnapshotId, bytes: &[u8]) -> Result<(), Error> {
+    /// Writes a snapshot, durably and all at once, and lets go of older ones.
+    pub(super) fn write_snapshot(&mut self, id: SnapshotId, bytes: &[u8]) -> Result<(), Error> {
         let path = self.directory.join(id.file_name());
-        self.disk.replace(&path, bytes).map_err(|source| Error::Io {
-            action: format!("cannot write {}", path.display()),
-            source,
-        })
-    }
-
-    /// Starts the log at a snapshot that lies beyond its end.
-    pub(crate) fn start_at(&mut self, offset: i64, now_ms: i64) -> Result<(), Error> {
-        self.log
-            .truncate_fully_and_start_at(Offset(offset), now_ms)?;
+        self.disk
+            .replace(&path, bytes)
+            .map_err(|source| Error::Io {
+                action: format!("cannot write {}", path.display()),
+                source,
+            })?;
+        let ids = self.snapshots()?;
+        let superfluous = ids.len().saturating_sub(SNAPSHOTS_KEPT);
+        for old in &ids[..superfluous] {
+            let path = self.directory.join(old.file_name());
+            if let Err(error) = self.disk.remove_file_if_exists(&path) {
+                tracing::warn!(path = %path.display(), %error, "an old snapshot could not be removed");
+            }
+        }
         Ok(())
     }
 
+    /// Starts the log at a snapshot that lies beyond its end.
+    pub(super) fn start_at(&mut self, offset: Offset, now_ms: i64) -> Result<(), Error> {
+        self.log.truncate_fully_and_start_at(offset, now_ms)?;
+        Ok(())
+    }
+
+    /// Replaces `quorum-state`, durably.
+    pub(super) fn write_quorum_state(&self, text: &str) -> Result<(), Error> {
+        let path = self.quorum_state_path();
+        self.disk
+            .replace(&path, text.as_bytes())
+            .map_err(|source| Error::Io {
+                action: format!("cannot write {}", path.display()),
+                source,
+            })
+    }
+
+    /// The content of `quorum-state`, if there is one.
+    pub(super) fn read_quorum_state(&self) -> Result<Option<String>, Error> {
+        let path = self.quorum_state_path();
+        let content = self.disk.read(&path).map_err(|source| Error::Io {
+            action: format!("cannot read {}", path.display()),
+            source,
+        })?;
+        Ok(content.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    pub(super) fn quorum_state_path(&self) -> PathBuf {
+        self.directory.join("quorum-state")
+    }
+
     /// Ends the log's service with everything on disk.
-    pub(crate) fn close(&mut self) -> Result<(), Error> {
-        self.sync()?;
+    pub(super) fn close(&mut self) -> Result<(), Error> {
         self.log.close()?;
         Ok(())
     }
 
-    fn corrupt(&self, reason: String) -> Error {
+    pub(super) fn corrupt(&self, reason: String) -> Error {
         Error::Corrupt {
             path: self.directory.clone(),
             reason,
@@ -199,11 +231,53 @@ impl MetadataLog {
     }
 }
 
-fn metadata_log_config() -> LogConfig {
-    LogConfig {
-        retention_ms: -1,
-        retention_bytes: -1,
-        delete: false,
-        ..LogConfig::default()
+/// Reads a snapshot; nothing where the file is missing.
+pub(super) fn read_snapshot(disk: &Arc<dyn Disk>, path: &Path) -> Result<Option<Snapshot>, Error> {
+    let content = disk.read(path).map_err(|source| Error::Io {
+        action: format!("cannot read {}", path.display()),
+        source,
+    })?;
+    let Some(content) = content else {
+        return Ok(None);
+    };
+    Snapshot::read(&content)
+        .map(Some)
+        .map_err(|error| Error::Corrupt {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        })
+}
+
+fn decode_batch(
+    batch: &RecordBatch<'_>,
+    workspace: &mut Workspace,
+    records: &mut Vec<OffsetRecord>,
+) -> Result<(), String> {
+    batch.ensure_valid().map_err(|error| error.to_string())?;
+    let is_control = batch.header().is_control();
+    let mut reader = batch
+        .read_records(workspace, BATCH_BYTES_MAX)
+        .map_err(|error| error.to_string())?;
+    while let Some(record) = reader.next_record() {
+        let record = record.map_err(|error| error.to_string())?;
+        let offset = record.offset;
+        let value = Bytes::copy_from_slice(record.value.unwrap_or_default());
+        let decoded = if is_control {
+            ControlRecord::decode(record.key.unwrap_or_default(), value)
+                .map(|control| control.map_or(LogRecord::Other, LogRecord::Control))
+                .map_err(|error| error.to_string())
+        } else {
+            MetadataRecord::decode(value)
+                .map(LogRecord::Metadata)
+                .map_err(|error| error.to_string())
+        };
+        records.push(OffsetRecord {
+            offset,
+            epoch: LeaderEpoch(batch.header().partition_leader_epoch()),
+            timestamp: record.timestamp,
+            record: decoded.map_err(|reason| format!("offset {offset}: {reason}"))?,
+        });
     }
+    reader.finish(workspace);
+    Ok(())
 }

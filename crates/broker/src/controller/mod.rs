@@ -4,8 +4,6 @@
 
 mod core;
 mod metadata_log;
-mod quorum_state;
-mod snapshot;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -15,9 +13,7 @@ use ottla_metadata::controller::Decision;
 use ottla_protocol::ErrorCode;
 use parking_lot::Mutex;
 
-pub(crate) use self::core::{Active, Core, QuorumDescription};
-pub(crate) use self::metadata_log::METADATA_TOPIC;
-pub use snapshot::{SnapshotContent, SnapshotId, encode_snapshot};
+pub(crate) use self::core::{Active, Core};
 
 use crate::environment::{Environment, JobKind};
 use crate::error::Error;

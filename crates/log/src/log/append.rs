@@ -115,10 +115,14 @@ impl Log {
             },
             info.first_offset.0,
         )?;
-        self.write(bytes, &parsed, &changes)?;
-        for batch in &parsed {
+        let start = self.write(bytes, &parsed, &changes)?;
+        for batch in parsed {
             self.leader_epochs
                 .assign(batch.leader_epoch, batch.base_offset);
+            self.recent.push(Batch {
+                position: start + batch.position,
+                ..batch
+            });
         }
         self.log_end_offset = info.last_offset.0 + 1;
         for update in changes.appends {
@@ -227,8 +231,9 @@ impl Log {
         Ok(changes)
     }
 
-    /// Writes the bytes and the index entries; after an error the log is as it was.
-    fn write(&mut self, bytes: &[u8], parsed: &[Batch], changes: &ProducerChanges) -> Result<()> {
+    /// Writes the bytes and the index entries, and returns the position in the segment; after an
+    /// error the log is as it was.
+    fn write(&mut self, bytes: &[u8], parsed: &[Batch], changes: &ProducerChanges) -> Result<u64> {
         let aborted: Vec<_> = changes
             .completed
             .iter()
@@ -253,7 +258,7 @@ impl Log {
             }
             return Err(error);
         }
-        Ok(())
+        Ok(size_before)
     }
 }
 

@@ -28,6 +28,7 @@ pub use read::ReadOutcome;
 pub use retention::RetentionOutcome;
 pub use sync::{SyncJob, SyncResult};
 
+use crate::batch::Batch;
 use crate::config::LogConfig;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
@@ -35,6 +36,7 @@ use crate::health::LogDirectoryHealth;
 use crate::leader_epochs::LeaderEpochs;
 use crate::open_files::OpenFiles;
 use crate::producer_state::ProducerState;
+use crate::recent_batches::RecentBatches;
 use crate::segment::Segment;
 use crate::segment_files::SegmentFiles;
 use crate::topic_partition::TopicPartition;
@@ -99,6 +101,8 @@ pub struct Log {
     config: LogConfig,
     /// By base offset.
     segments: BTreeMap<i64, Segment>,
+    /// Of the active segment.
+    recent: RecentBatches,
     log_start_offset: i64,
     log_end_offset: i64,
     high_watermark: i64,
@@ -272,6 +276,21 @@ impl Log {
             .range(..=offset)
             .next_back()
             .map(|(_, segment)| segment)
+    }
+
+    /// The first batch of a segment whose last offset is `target` or above.
+    fn find_batch(&self, segment: &Segment, target: i64) -> Result<Option<Batch>> {
+        if self.is_active(segment)
+            && let Some(batch) = self.recent.find(target)
+        {
+            return Ok(Some(batch));
+        }
+        segment.find_batch(target)
+    }
+
+    fn is_active(&self, segment: &Segment) -> bool {
+        let active = self.segments.last_key_value();
+        active.is_some_and(|(base, _)| *base == segment.base_offset())
     }
 
     fn active_segment(&mut self) -> Result<&mut Segment> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::recovery::Loader;
 use super::{Log, LogOptions};
 use crate::error::{IoContext, Result};
+use crate::recent_batches::RecentBatches;
 
 impl Log {
     /// Opens the log of a partition, or makes it.
@@ -36,6 +37,7 @@ impl Log {
             topic_partition: options.topic_partition,
             config: options.config,
             segments,
+            recent: RecentBatches::default(),
             log_start_offset: end.log_start_offset,
             log_end_offset: end.log_end_offset,
             high_watermark: end.log_start_offset,

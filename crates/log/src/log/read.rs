@@ -52,7 +52,7 @@ impl Log {
         };
         // A segment may end before its successor begins: compaction and followers leave gaps.
         for (base, segment) in self.segments.range(floor.base_offset()..bound) {
-            let Some(first) = self.in_segment(segment.find_batch(from.0))? else {
+            let Some(first) = self.in_segment(self.find_batch(segment, from.0))? else {
                 continue;
             };
             let end_position = self.position_of_bound(*base, segment, bound)?;
@@ -114,6 +114,11 @@ impl Log {
                 .map_or(self.log_end_offset, |(base, _)| *base)
                 .min(bound));
         }
+        if self.is_active(segment)
+            && let Some(next) = self.recent.first_from(position)
+        {
+            return Ok(next.base_offset.min(bound));
+        }
         let upper = segment
             .offset_index
             .first_at_or_after(segment.files(), position)
@@ -158,7 +163,7 @@ impl Log {
         let Some(segment) = self.floor_segment(offset.0) else {
             return Ok(None);
         };
-        let Some(batch) = segment.find_batch(offset.0)? else {
+        let Some(batch) = self.find_batch(segment, offset.0)? else {
             return Ok(None);
         };
         Ok(Some(FileRegion {

@@ -46,6 +46,7 @@ impl Log {
         let rolled = active.base_offset();
         let segment = Segment::create(self.segment_files(base), &self.config, now_ms)?;
         self.segments.insert(base, segment);
+        self.recent.clear();
         self.unsynced.segment_rolled(rolled);
         self.producer_state.set_map_end_offset(base);
         let directory = Arc::clone(&self.directory);

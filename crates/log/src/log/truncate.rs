@@ -33,6 +33,7 @@ impl Log {
 
     fn cut_to(&mut self, offset: i64, now_ms: i64) -> Result<()> {
         self.unsynced.truncated();
+        self.recent.clear();
         self.synced_end_offset = self.synced_end_offset.min(offset);
         while let Some(entry) = self.segments.last_entry() {
             if *entry.key() <= offset {
@@ -66,6 +67,7 @@ impl Log {
 
     fn start_at(&mut self, offset: i64, now_ms: i64) -> Result<()> {
         self.unsynced.truncated();
+        self.recent.clear();
         self.synced_end_offset = offset;
         while let Some((_, segment)) = self.segments.pop_last() {
             self.delete_segment(&segment, now_ms)?;

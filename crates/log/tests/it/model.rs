@@ -199,7 +199,7 @@ impl Run {
                 self.model.next_value,
                 width = usize::from(size)
             );
-            let sequence = idempotent.then(|| self.model.next_sequence);
+            let sequence = idempotent.then_some(self.model.next_sequence);
             self.model.next_sequence += i32::from(idempotent);
             let offset = base.0 + i64::from(delta);
             self.model
