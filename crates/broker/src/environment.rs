@@ -85,6 +85,11 @@ pub trait Jobs: Send + Sync + Debug {
     /// Takes a job and returns at once.
     fn submit(&self, kind: JobKind, job: Job);
 
+    /// How many threads may be used at once where `wanted` would help; one in the simulator.
+    fn parallelism(&self, wanted: usize) -> usize {
+        wanted.max(1)
+    }
+
     /// Says that the earliest deadline of the node has become earlier.
     fn deadline_changed(&self);
 }

@@ -24,7 +24,6 @@ mod background;
 pub mod config;
 pub mod controller;
 pub mod coordinator;
-mod directory_files;
 pub mod environment;
 mod error;
 mod fetch_session;

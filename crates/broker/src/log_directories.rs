@@ -1,24 +1,26 @@
-//! The log directories of a node: locked, identified, checkpointed; where each partition lives.
+//! The log directories of a node, and where each partition lives in them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ottla_log::checkpoint::{OffsetCheckpoint, PartitionOffsets};
-use ottla_log::directory::stray_directory_name;
-use ottla_log::disk::FileLock;
-use ottla_log::{Disk, Log, LogDirectoryHealth, LogOptions, OpenFiles, TopicPartition};
-use ottla_metadata::image::{PartitionRegistration, TopicImage, is_reserved_directory};
-use ottla_protocol::ids::{Offset, PartitionIndex};
+use ottla_log::checkpoint::PartitionOffsets;
+use ottla_log::directory::{
+    DirectoryKind, LoadedLog, LogDirectory as Directory, MetaProperties, deleted_directory_name,
+    load_in_parallel,
+};
+use ottla_log::{Disk, Log, LogOptions, OpenFiles, TopicPartition};
+use ottla_metadata::image::{
+    MetadataImage, PartitionRegistration, TopicImage, is_reserved_directory,
+};
+use ottla_protocol::ids::{BrokerEpoch, Offset, PartitionIndex, TopicId};
 use ottla_protocol::{KafkaString, Uuid};
 use parking_lot::Mutex;
 
-use crate::directory_files::{
-    self, CLEAN_SHUTDOWN_FILE, MetaProperties, partition_directory_name, partition_metadata,
-};
 use crate::environment::Environment;
 use crate::error::Error;
+use crate::metadata_publisher::settings;
 use crate::node::Node;
 use crate::options::NodeOptions;
 use crate::replica::{Partition, PartitionIdentity, PartitionSettings};
@@ -29,25 +31,15 @@ const OPEN_FILES_MAX: usize = 8_192;
 /// One of `log.dirs`.
 #[derive(Debug)]
 pub(crate) struct LogDirectory {
-    path: PathBuf,
+    directory: Directory,
     id: Uuid,
-    health: Arc<LogDirectoryHealth>,
     /// Whether its partitions know that it failed.
     failure_is_known: AtomicBool,
-    /// The epoch that the broker had when it last stopped cleanly.
-    clean_shutdown: Option<i64>,
-    recovery_points: PartitionOffsets,
-    log_starts: PartitionOffsets,
-    high_watermarks: PartitionOffsets,
-    /// Partitions whose logs could not be opened: what the checkpoints say of them must stay, or
-    /// the next start would take what is damaged below the recovery point for a torn end.
-    failed: Mutex<BTreeSet<TopicPartition>>,
-    _lock: Box<dyn FileLock>,
 }
 
 impl LogDirectory {
     pub(crate) fn path(&self) -> &Path {
-        &self.path
+        self.directory.path()
     }
 
     pub(crate) fn id(&self) -> Uuid {
@@ -55,16 +47,7 @@ impl LogDirectory {
     }
 
     pub(crate) fn is_offline(&self) -> bool {
-        self.health.failure().is_some()
-    }
-
-    /// What a checkpoint held at the start.
-    fn at_start(&self, name: &str) -> &PartitionOffsets {
-        match name {
-            OffsetCheckpoint::RECOVERY_POINT => &self.recovery_points,
-            OffsetCheckpoint::LOG_START => &self.log_starts,
-            _ => &self.high_watermarks,
-        }
+        self.directory.health().failure().is_some()
     }
 }
 
@@ -75,18 +58,27 @@ struct DeletedPartition {
     due_ms: i64,
 }
 
+/// A log that the start found, and that no partition has taken yet.
+#[derive(Debug)]
+struct FoundLog {
+    position: usize,
+    topic_id: Option<TopicId>,
+    log: Log,
+}
+
 /// Every log directory of the node.
 #[derive(Debug)]
 pub(crate) struct LogDirectories {
     disk: Arc<dyn Disk>,
-    open_files: Arc<OpenFiles>,
     cluster_id: KafkaString,
     directories: Vec<LogDirectory>,
     /// `metadata.log.dir`, where it is none of `log.dirs`.
     metadata_only: Option<LogDirectory>,
     deleted: Mutex<Vec<DeletedPartition>>,
-    /// Directories of partitions that were found at the start and are not yet opened, by topic id, name and index.
-    found: Mutex<BTreeMap<String, (usize, Option<Uuid>)>>,
+    found: Mutex<BTreeMap<TopicPartition, FoundLog>>,
+    /// Partitions whose logs are there and could not be opened: nothing is made in their place.
+    failed: Mutex<BTreeSet<TopicPartition>>,
+    is_loaded: AtomicBool,
 }
 
 impl LogDirectories {
@@ -95,7 +87,7 @@ impl LogDirectories {
         options: &NodeOptions,
         environment: &Environment,
     ) -> Result<LogDirectories, Error> {
-        let disk = &environment.disk;
+        let open_files = OpenFiles::new(Arc::clone(&environment.disk), OPEN_FILES_MAX);
         let mut paths = options.log_directories.clone();
         if !paths.contains(&options.metadata_log_directory) {
             paths.push(options.metadata_log_directory.clone());
@@ -104,39 +96,33 @@ impl LogDirectories {
         let mut directories = Vec::new();
         let mut metadata_only = None;
         for path in &paths {
-            let properties = MetaProperties::read(disk, path)?
+            let directory = open_directory(&open_files, path, environment)?;
+            let properties = directory
+                .directory
+                .meta_properties()
                 .ok_or_else(|| Error::NotFormatted(path.clone()))?;
-            check_identity(path, options, cluster_id.as_ref(), &properties)?;
-            cluster_id = Some(properties.cluster_id.clone());
-            let directory = open_directory(disk, path, &properties)?;
+            check_identity(path, options, cluster_id.as_ref(), properties)?;
+            cluster_id = Some(KafkaString::from(properties.cluster_id.clone()));
             if options.log_directories.contains(path) {
                 directories.push(directory);
             } else {
                 metadata_only = Some(directory);
             }
         }
-        let mut found = BTreeMap::new();
-        let mut deleted = Vec::new();
-        for (index, directory) in directories.iter().enumerate() {
-            scan(disk, index, directory, &mut found, &mut deleted)?;
-        }
         Ok(LogDirectories {
-            disk: Arc::clone(disk),
-            open_files: OpenFiles::new(Arc::clone(disk), OPEN_FILES_MAX),
+            disk: Arc::clone(&environment.disk),
             cluster_id: cluster_id.unwrap_or_else(|| KafkaString::from("")),
             directories,
             metadata_only,
-            deleted: Mutex::new(deleted),
-            found: Mutex::new(found),
+            deleted: Mutex::default(),
+            found: Mutex::default(),
+            failed: Mutex::default(),
+            is_loaded: AtomicBool::new(false),
         })
     }
 
     pub(crate) fn cluster_id(&self) -> &KafkaString {
         &self.cluster_id
-    }
-
-    pub(crate) fn open_files(&self) -> &Arc<OpenFiles> {
-        &self.open_files
     }
 
     pub(crate) fn all(&self) -> &[LogDirectory] {
@@ -148,23 +134,21 @@ impl LogDirectories {
         let epochs = self
             .directories
             .iter()
-            .map(|directory| directory.clean_shutdown);
-        epochs.min().flatten().unwrap_or(-1)
+            .map(|directory| directory.directory.clean_shutdown_broker_epoch());
+        epochs.min().flatten().map_or(-1, |epoch| epoch.0)
     }
 
-    /// The directory of the metadata log: its id, its health, and whether it was left cleanly.
-    pub(crate) fn metadata_directory(
+    /// The directory of the metadata log: its id, and how the log is opened.
+    pub(crate) fn metadata_log(
         &self,
         path: &Path,
-    ) -> Result<(Uuid, Arc<LogDirectoryHealth>, bool), Error> {
+        options: impl FnOnce(&Directory) -> LogOptions,
+    ) -> Result<(Uuid, LogOptions), Error> {
         self.directories
             .iter()
             .chain(&self.metadata_only)
-            .find(|directory| directory.path == path)
-            .map(|directory| {
-                let is_clean = directory.clean_shutdown.is_some();
-                (directory.id, Arc::clone(&directory.health), is_clean)
-            })
+            .find(|directory| directory.path() == path)
+            .map(|directory| (directory.id, options(&directory.directory)))
             .ok_or_else(|| Error::NotFormatted(path.to_owned()))
     }
 
@@ -197,7 +181,81 @@ impl LogDirectories {
             .collect()
     }
 
-    /// Opens the log of a partition, made where it is missing.
+    /// Opens every log that the directories hold, recovering those that need it; only once.
+    ///
+    /// # Errors
+    /// If a directory cannot be listed.
+    pub(crate) fn load(&self, node: &Node, image: &MetadataImage) -> Result<(), Error> {
+        if self.is_loaded.swap(true, Ordering::SeqCst) {
+            return Ok(());
+        }
+        let threads = node
+            .environment()
+            .jobs
+            .parallelism(node.options().broker.num_recovery_threads_per_data_dir);
+        let now_ms = node.environment().clock.wall_ms();
+        let mut configs = BTreeMap::new();
+        let mut jobs = Vec::new();
+        for (position, directory) in self.directories.iter().enumerate() {
+            for partition in directory.directory.partition_directories()? {
+                let topic = partition.topic_partition.topic;
+                configs
+                    .entry(topic.clone())
+                    .or_insert_with(|| settings(node, image, &topic).log_config());
+            }
+            let config = |partition: &TopicPartition| {
+                configs.get(&partition.topic).cloned().unwrap_or_default()
+            };
+            let of_directory = directory.directory.load_jobs(config, now_ms)?;
+            jobs.extend(of_directory.into_iter().map(|job| (position, job)));
+        }
+        let (positions, jobs): (Vec<usize>, Vec<_>) = jobs.into_iter().unzip();
+        let threads = threads.saturating_mul(self.directories.len().max(1));
+        for (position, loaded) in positions.into_iter().zip(load_in_parallel(jobs, threads)) {
+            self.take_loaded(position, loaded);
+        }
+        Ok(())
+    }
+
+    fn take_loaded(&self, position: usize, loaded: LoadedLog) {
+        let key = loaded.directory.topic_partition;
+        match loaded.log {
+            Ok(log) if loaded.directory.kind == DirectoryKind::Current => {
+                let found = FoundLog {
+                    position,
+                    topic_id: loaded.metadata.map(|metadata| metadata.topic_id),
+                    log,
+                };
+                self.found.lock().insert(key, found);
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::error!(partition = %key, %error, "a log could not be opened");
+                self.failed.lock().insert(key.clone());
+                if let Some(directory) = self.directories.get(position) {
+                    directory.directory.set_failed(key);
+                }
+            }
+        }
+    }
+
+    /// Puts aside what the start found and no topic claimed.
+    pub(crate) fn set_unclaimed_aside(&self, node: &Node) {
+        let unclaimed = std::mem::take(&mut *self.found.lock());
+        for found in unclaimed.into_values() {
+            self.set_stray(node, found);
+        }
+    }
+
+    fn set_stray(&self, node: &Node, found: FoundLog) {
+        let unique = u128::from_be_bytes(node.environment().random.uuid().0);
+        let directory = &self.directories[found.position].directory;
+        if let Err(error) = directory.set_stray(found.log, unique) {
+            tracing::error!(%error, "a stray partition could not be set aside");
+        }
+    }
+
+    /// Takes the log of a partition that was found at the start, or makes one.
     pub(crate) fn open_partition(
         &self,
         node: &Node,
@@ -205,64 +263,50 @@ impl LogDirectories {
         registration: &PartitionRegistration,
         settings: PartitionSettings,
     ) -> Result<Arc<Partition>, Error> {
-        let name = partition_directory_name(topic.name(), index.0);
-        let found = self.found.lock().remove(&name);
-        let position = match found {
-            Some((position, id)) if id.is_none_or(|id| id == topic.id().0) => position,
-            Some((position, _)) => {
-                self.set_stray(&self.directories[position], &name);
-                self.choose(node, registration)?
-            }
-            None => self.choose(node, registration)?,
-        };
-        let directory = &self.directories[position];
-        let is_new = found.is_none();
         let key = TopicPartition {
             topic: topic.name().clone(),
             partition: index,
         };
-        let offset_in = |offsets: &PartitionOffsets| {
-            let known = (!is_new).then(|| offsets.get(&key).copied()).flatten();
-            known.unwrap_or(Offset(0))
-        };
-        let clock = &node.environment().clock;
-        let log = Log::open(LogOptions {
-            config: settings.log_config(),
-            log_start_offset: offset_in(&directory.log_starts),
-            recovery_point: offset_in(&directory.recovery_points),
-            clean_shutdown: directory.clean_shutdown.is_some(),
-            now_ms: clock.wall_ms(),
-            ..LogOptions::new(
-                Arc::clone(&self.open_files),
-                Arc::clone(&directory.health),
-                key.clone(),
-            )
-        })
-        .inspect_err(|_| {
-            if let Some(found) = found {
-                self.found.lock().insert(name.clone(), found);
-                directory.failed.lock().insert(key.clone());
-            }
-        })?;
-        directory.failed.lock().remove(&key);
-        if is_new {
-            let path = log.directory().join("partition.metadata");
-            directory_files::replace(&self.disk, &path, &partition_metadata(topic.id().0))?;
+        if self.failed.lock().contains(&key) {
+            return Err(Error::Configuration(format!(
+                "the log of {key} is there and could not be opened"
+            )));
         }
+        let found = self.found.lock().remove(&key);
+        let (position, log, high_watermark) = match found {
+            Some(found) if found.topic_id.is_none_or(|id| id == topic.id()) => {
+                let directory = &self.directories[found.position].directory;
+                let known = directory.high_watermarks().get(&key).copied();
+                (found.position, found.log, known.unwrap_or(Offset(0)))
+            }
+            other => {
+                if let Some(stray) = other {
+                    self.set_stray(node, stray);
+                }
+                let position = self.choose(node, registration)?;
+                let now_ms = node.environment().clock.wall_ms();
+                let log = self.directories[position].directory.create_log(
+                    key,
+                    topic.id(),
+                    settings.log_config(),
+                    now_ms,
+                )?;
+                (position, log, Offset(0))
+            }
+        };
         let identity = PartitionIdentity {
             topic: topic.name().clone(),
             topic_id: topic.id(),
             index: index.0,
-            directory_id: directory.id,
+            directory_id: self.directories[position].id,
             broker_id: node.broker_id(),
         };
-        let high_watermark = offset_in(&directory.high_watermarks);
         Ok(Arc::new(Partition::new(
             identity,
             log,
             settings,
             high_watermark,
-            clock.monotonic_ms(),
+            node.environment().clock.monotonic_ms(),
         )))
     }
 
@@ -298,66 +342,18 @@ impl LogDirectories {
             .ok_or_else(|| Error::Configuration("every log directory has failed".to_owned()))
     }
 
-    /// Puts a directory aside that belongs to no topic any more.
-    fn set_stray(&self, directory: &LogDirectory, name: &str) {
-        let Some((topic, index)) = name.rsplit_once('-') else {
-            return;
-        };
-        let partition = TopicPartition::new(topic, index.parse().unwrap_or(0));
-        // Kafka refuses to start on such a name without the unique part.
-        let unique =
-            self.unused_number(directory, |unique| stray_directory_name(&partition, unique));
-        let from = directory.path.join(name);
-        let to = directory
-            .path
-            .join(stray_directory_name(&partition, unique));
-        tracing::warn!(directory = %from.display(), "belongs to no topic of this cluster: put aside as stray");
-        if let Err(error) = self.disk.rename(&from, &to) {
-            tracing::error!(directory = %from.display(), %error, "could not be put aside");
-        }
-    }
-
-    /// The first number with which a name is not taken.
-    fn unused_number(&self, directory: &LogDirectory, name: impl Fn(u128) -> String) -> u128 {
-        let is_taken = |unique: &u128| self.disk.exists(&directory.path.join(name(*unique)));
-        (1..)
-            .find(|unique| !is_taken(unique).unwrap_or(false))
-            .unwrap_or(0)
-    }
-
-    /// Puts aside what the start found and no topic claimed.
-    pub(crate) fn set_unclaimed_aside(&self) {
-        // What could not be opened has been claimed.
-        let is_failed = |name: &str, position: usize| {
-            let failed = self.directories[position].failed.lock();
-            failed.iter().any(|partition| partition.to_string() == name)
-        };
-        let unclaimed: Vec<(String, usize)> = self
-            .found
-            .lock()
-            .iter()
-            .map(|(name, (position, _))| (name.clone(), *position))
-            .filter(|(name, position)| !is_failed(name, *position))
-            .collect();
-        for (name, position) in unclaimed {
-            self.found.lock().remove(&name);
-            self.set_stray(&self.directories[position], &name);
-        }
-    }
-
     /// Renames a deleted partition's directory; its files go once their delay has passed.
     pub(crate) fn delete(&self, node: &Node, partition: &Partition) {
         let mut replica = partition.write_lock();
         let now_ms = node.environment().clock.wall_ms();
         let delay_ms = replica.settings().topic.file_delete_delay_ms;
-        let unique = node.environment().random.uuid().0;
-        let suffix: String = unique.iter().map(|byte| format!("{byte:02x}")).collect();
+        let unique = u128::from_be_bytes(node.environment().random.uuid().0);
         let from = replica.log.directory().to_owned();
-        let name =
-            directory_files::deleted_directory_name(partition.topic(), partition.index(), &suffix);
+        let name = deleted_directory_name(replica.log.topic_partition(), unique);
         let to = from.with_file_name(name);
+        let renamed = replica.log.rename_directory(&to);
         replica.log.close_files();
-        match replica.log.rename_directory(&to) {
+        match renamed {
             Ok(()) => self.deleted.lock().push(DeletedPartition {
                 directory: to,
                 due_ms: now_ms.saturating_add(delay_ms),
@@ -383,39 +379,49 @@ impl LogDirectories {
                 tracing::error!(directory = %directory.display(), %error, "a deleted partition could not be removed");
             }
         }
+        for directory in &self.directories {
+            if let Err(error) = directory.directory.remove_deleted_directories(now_ms) {
+                tracing::error!(%error, "a deleted partition could not be removed");
+            }
+        }
     }
 
     pub(crate) fn write_recovery_points(&self, partitions: &[Arc<Partition>]) {
-        self.write(OffsetCheckpoint::RECOVERY_POINT, partitions, |partition| {
-            Some(partition.read_lock().log.synced_end_offset())
-        });
+        self.write(
+            partitions,
+            |partition| Some(partition.read_lock().log.synced_end_offset()),
+            Directory::write_recovery_points,
+        );
     }
 
     pub(crate) fn write_high_watermarks(&self, partitions: &[Arc<Partition>]) {
-        self.write(OffsetCheckpoint::HIGH_WATERMARK, partitions, |partition| {
-            Some(partition.read_lock().high_watermark())
-        });
+        self.write(
+            partitions,
+            |partition| Some(partition.read_lock().high_watermark()),
+            Directory::write_high_watermarks,
+        );
     }
 
     /// Only starts that the files do not tell by themselves are written.
     pub(crate) fn write_log_start_offsets(&self, partitions: &[Arc<Partition>]) {
-        self.write(OffsetCheckpoint::LOG_START, partitions, |partition| {
-            let start = partition.read_lock().log.log_start_offset();
-            (start > Offset(0)).then_some(start)
-        });
+        self.write(
+            partitions,
+            |partition| partition.read_lock().log.log_start_offset_to_checkpoint(),
+            Directory::write_log_start_offsets,
+        );
     }
 
     fn write(
         &self,
-        name: &str,
         partitions: &[Arc<Partition>],
         offset: impl Fn(&Partition) -> Option<Offset>,
+        write: impl Fn(&Directory, PartitionOffsets) -> ottla_log::Result<()>,
     ) {
         for directory in &self.directories {
             if directory.is_offline() {
                 continue;
             }
-            let mut offsets: PartitionOffsets = partitions
+            let offsets: PartitionOffsets = partitions
                 .iter()
                 .filter(|partition| partition.directory_id() == directory.id)
                 .filter_map(|partition| {
@@ -426,14 +432,7 @@ impl LogDirectories {
                     Some((key, offset(partition)?))
                 })
                 .collect();
-            let at_start = directory.at_start(name);
-            for failed in directory.failed.lock().iter() {
-                if let Some(offset) = at_start.get(failed) {
-                    offsets.entry(failed.clone()).or_insert(*offset);
-                }
-            }
-            let checkpoint = OffsetCheckpoint::new(Arc::clone(&self.disk), &directory.path, name);
-            if let Err(error) = checkpoint.write(&offsets) {
+            if let Err(error) = write(&directory.directory, offsets) {
                 tracing::error!(%error, "a checkpoint could not be written");
             }
         }
@@ -442,16 +441,41 @@ impl LogDirectories {
     /// Says in every directory that it was left cleanly, and in which epoch.
     pub(crate) fn mark_clean_shutdown(&self, broker_epoch: i64) {
         for directory in &self.directories {
-            if directory.is_offline() || !directory.failed.lock().is_empty() {
-                continue;
-            }
-            let path = directory.path.join(CLEAN_SHUTDOWN_FILE);
-            let content = directory_files::clean_shutdown(broker_epoch);
-            if let Err(error) = directory_files::replace(&self.disk, &path, &content) {
+            let marked = directory
+                .directory
+                .mark_clean_shutdown(BrokerEpoch(broker_epoch));
+            if let Err(error) = marked {
                 tracing::error!(%error, "a clean stop could not be noted");
             }
         }
     }
+}
+
+/// Takes a directory; one that was formatted by an old release gets an id.
+fn open_directory(
+    open_files: &Arc<OpenFiles>,
+    path: &Path,
+    environment: &Environment,
+) -> Result<LogDirectory, Error> {
+    let mut directory = Directory::open(Arc::clone(open_files), path)?;
+    let mut properties = directory
+        .meta_properties()
+        .cloned()
+        .ok_or_else(|| Error::NotFormatted(path.to_owned()))?;
+    let id = match properties.directory_id {
+        Some(id) => id,
+        None => {
+            let id = environment.random.uuid();
+            properties.directory_id = Some(id);
+            directory.set_meta_properties(properties, environment.clock.wall_ms())?;
+            id
+        }
+    };
+    Ok(LogDirectory {
+        id,
+        directory,
+        failure_is_known: AtomicBool::new(false),
+    })
 }
 
 fn check_identity(
@@ -466,78 +490,15 @@ fn check_identity(
         found,
         expected,
     };
-    if properties.node_id != options.node_id {
+    if properties.node_id.0 != options.node_id {
         let (found, expected) = (properties.node_id.to_string(), options.node_id.to_string());
         return Err(mismatch("node.id", found, expected));
     }
     match cluster_id {
-        Some(expected) if *expected != properties.cluster_id => {
-            let found = properties.cluster_id.to_string();
+        Some(expected) if **expected != *properties.cluster_id => {
+            let found = properties.cluster_id.clone();
             Err(mismatch("cluster.id", found, expected.to_string()))
         }
         _ => Ok(()),
     }
-}
-
-fn open_directory(
-    disk: &Arc<dyn Disk>,
-    path: &Path,
-    properties: &MetaProperties,
-) -> Result<LogDirectory, Error> {
-    let io = |action: &str, source: std::io::Error| Error::Io {
-        action: format!("cannot {action} {}", path.display()),
-        source,
-    };
-    let lock = disk
-        .try_lock(&path.join(".lock"))
-        .map_err(|source| io("lock", source))?
-        .ok_or_else(|| Error::Log(ottla_log::Error::DirectoryLocked(path.to_owned())))?;
-    let marker = path.join(CLEAN_SHUTDOWN_FILE);
-    let clean_shutdown = disk
-        .read(&marker)
-        .map_err(|source| io("read the state of", source))?
-        .map(|content| directory_files::parse_clean_shutdown(&content));
-    // From here on the stop is unclean until it is clean again.
-    disk.remove_file_if_exists(&marker)
-        .and_then(|_| disk.sync_directory(path))
-        .map_err(|source| io("prepare", source))?;
-    let checkpoint = |name| OffsetCheckpoint::new(Arc::clone(disk), path, name).read();
-    Ok(LogDirectory {
-        path: path.to_owned(),
-        id: properties.directory_id,
-        health: LogDirectoryHealth::new(path),
-        failure_is_known: AtomicBool::new(false),
-        clean_shutdown,
-        recovery_points: checkpoint(OffsetCheckpoint::RECOVERY_POINT)?,
-        log_starts: checkpoint(OffsetCheckpoint::LOG_START)?,
-        high_watermarks: checkpoint(OffsetCheckpoint::HIGH_WATERMARK)?,
-        failed: Mutex::default(),
-        _lock: lock,
-    })
-}
-
-fn scan(
-    disk: &Arc<dyn Disk>,
-    position: usize,
-    directory: &LogDirectory,
-    found: &mut BTreeMap<String, (usize, Option<Uuid>)>,
-    deleted: &mut Vec<DeletedPartition>,
-) -> Result<(), Error> {
-    let entries = disk.list(&directory.path).map_err(|source| Error::Io {
-        action: format!("cannot list {}", directory.path.display()),
-        source,
-    })?;
-    for entry in entries.into_iter().filter(|entry| entry.is_directory) {
-        let path = directory.path.join(&entry.name);
-        if entry.name.ends_with("-delete") {
-            deleted.push(DeletedPartition {
-                directory: path,
-                due_ms: 0,
-            });
-        } else if directory_files::is_partition_directory(&entry.name) {
-            let id = directory_files::read_topic_id(disk, &path.join("partition.metadata"))?;
-            found.insert(entry.name, (position, id));
-        }
-    }
-    Ok(())
 }

@@ -26,6 +26,10 @@ pub struct PublishedMetadata {
 
 /// Puts an image in force.
 pub(crate) fn apply(node: &Arc<Node>, metadata: &Arc<PublishedMetadata>, delta: &MetadataDelta) {
+    if let Err(error) = node.directories().load(node, &metadata.image) {
+        node.fail(format!("the log directories cannot be read: {error}"));
+        return;
+    }
     for topic_id in delta.topics_deleted.keys() {
         delete_topic(node, *topic_id);
     }

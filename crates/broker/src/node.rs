@@ -309,7 +309,7 @@ impl Node {
         if self.state() != NodeState::Starting {
             return;
         }
-        self.directories.set_unclaimed_aside();
+        self.directories.set_unclaimed_aside(self);
         crate::background::start(self);
         self.set_state(NodeState::Running);
     }

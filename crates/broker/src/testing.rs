@@ -131,6 +131,10 @@ impl Jobs for QueuedJobs {
             .push_back(job);
     }
 
+    fn parallelism(&self, _: usize) -> usize {
+        1
+    }
+
     fn deadline_changed(&self) {}
 }
 
@@ -257,6 +261,11 @@ impl TestNode {
         self.clock.advance_to(deadline_ms);
         self.node.run_timers();
         true
+    }
+
+    /// Runs one job; says which kind it was of, or nothing if there is none.
+    pub fn run_one_job(&self) -> Option<JobKind> {
+        self.jobs.run_one()
     }
 
     /// Runs jobs until none is left, without letting time pass.

@@ -106,10 +106,12 @@ impl Core {
         environment: &Environment,
         directories: &LogDirectories,
     ) -> Result<Core, Error> {
-        let (directory_id, health, clean_shutdown) =
-            directories.metadata_directory(&options.metadata_log_directory)?;
         let now_ms = environment.clock.wall_ms();
-        let mut log = MetadataLog::open(directories.open_files(), health, clean_shutdown, now_ms)?;
+        let (directory_id, log_options) = directories
+            .metadata_log(&options.metadata_log_directory, |directory| {
+                MetadataLog::options(directory, now_ms)
+            })?;
+        let mut log = MetadataLog::open(log_options)?;
         let loaded = load(&mut log)?;
         let election = log
             .read_quorum_state()?

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use ottla_log::directory::CLUSTER_METADATA_TOPIC;
 use ottla_log::{
-    Append, AppendOrigin, Disk, Log, LogConfig, LogDirectoryHealth, LogOptions, OpenFiles,
-    TopicPartition,
+    Append, AppendOrigin, Disk, Log, LogConfig, LogDirectory, LogOptions, TopicPartition,
 };
 use ottla_metadata::record::MetadataRecord;
 use ottla_protocol::compression::Workspace;
@@ -18,8 +18,6 @@ use ottla_raft::snapshot::Snapshot;
 
 use crate::error::Error;
 
-/// The topic that metadata lives in.
-const METADATA_TOPIC: &str = "__cluster_metadata";
 /// How much of the log is read at a time.
 const READ_BYTES: u64 = 8 * 1024 * 1024;
 /// More than any batch of metadata records may hold when decompressed.
@@ -55,32 +53,25 @@ pub(super) struct MetadataLog {
 }
 
 impl MetadataLog {
-    /// Opens the log, made where it is missing.
-    pub(super) fn open(
-        open_files: &Arc<OpenFiles>,
-        health: Arc<LogDirectoryHealth>,
-        clean_shutdown: bool,
-        now_ms: i64,
-    ) -> Result<MetadataLog, Error> {
-        let options = LogOptions {
-            clean_shutdown,
-            config: LogConfig {
-                retention_ms: -1,
-                retention_bytes: -1,
-                delete: false,
-                ..LogConfig::default()
-            },
-            now_ms,
-            ..LogOptions::new(
-                Arc::clone(open_files),
-                health,
-                TopicPartition::new(METADATA_TOPIC, 0),
-            )
+    /// How the log is opened in its log directory.
+    pub(super) fn options(directory: &LogDirectory, now_ms: i64) -> LogOptions {
+        let config = LogConfig {
+            retention_ms: -1,
+            retention_bytes: -1,
+            delete: false,
+            ..LogConfig::default()
         };
+        let partition = TopicPartition::new(CLUSTER_METADATA_TOPIC, 0);
+        directory.log_options(partition, config, now_ms)
+    }
+
+    /// Opens the log, made where it is missing.
+    pub(super) fn open(options: LogOptions) -> Result<MetadataLog, Error> {
         let directory = options.directory.clone();
+        let disk = Arc::clone(options.open_files.disk());
         let log = Log::open(options)?;
         Ok(MetadataLog {
-            disk: Arc::clone(open_files.disk()),
+            disk,
             directory,
             log,
             workspace: Workspace::default(),

@@ -18,7 +18,7 @@ pub(super) enum FrameError {
 
 /// The bytes of a connection that make no whole frame yet.
 ///
-/// The buffer grows as bytes arrive, to at most twice what is there: a size that a peer claims reserves nothing.
+/// The buffer grows as bytes arrive, in proportion to what is there: a size that a peer claims reserves nothing.
 #[derive(Debug)]
 pub(super) struct FrameReader {
     buffer: BytesMut,

@@ -6,7 +6,9 @@
     reason = "a test fails by panicking"
 )]
 
+mod determinism;
 mod produce_fetch;
 mod restart;
+mod sockets;
 mod topics;
 mod wire;
