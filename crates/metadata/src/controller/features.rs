@@ -181,7 +181,9 @@ impl Controller {
                  information."
             };
             let message = format!(
-                "Unsupported metadata.version downgrade from {current} to {wanted}. {reason}"
+                "Unsupported metadata.version downgrade from {} to {}. {reason}",
+                current.level(),
+                wanted.level()
             );
             return Err(ApiError::new(ErrorCode::INVALID_UPDATE_VERSION, message));
         }

@@ -137,11 +137,8 @@ impl Controller {
 
     fn check_new_name(&self, name: &KafkaString) -> Result<(), ApiError> {
         if name == CLUSTER_METADATA {
-            let message = "Authorization failed.";
-            return Err(ApiError::new(
-                ErrorCode::TOPIC_AUTHORIZATION_FAILED,
-                message,
-            ));
+            let message = "Creation of internal topic __cluster_metadata is prohibited.";
+            return Err(ApiError::new(ErrorCode::INVALID_REQUEST, message));
         }
         validate_topic_name(name)?;
         if self.image.topics().id_of(name).is_some() {

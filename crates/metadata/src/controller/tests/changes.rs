@@ -411,7 +411,7 @@ fn feature_levels_that_cannot_be_are_refused_in_kafkas_words() {
     );
     assert_eq!(
         refused(&update("metadata.version", 29, 2)),
-        "Unsupported metadata.version downgrade from 4.3-IV0 to 4.2-IV1. Refusing to perform the \
+        "Unsupported metadata.version downgrade from 30 to 29. Refusing to perform the \
          requested downgrade because it might delete metadata information."
     );
     assert_eq!(

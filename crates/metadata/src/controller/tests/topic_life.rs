@@ -94,6 +94,11 @@ fn refused_names() -> Vec<Refusal> {
             "Topic 'with_dot' collides with existing topic: with.dot",
         ),
         (
+            topic("__cluster_metadata", 1, 1),
+            ErrorCode::INVALID_REQUEST,
+            "Creation of internal topic __cluster_metadata is prohibited.",
+        ),
+        (
             topic("", 1, 1),
             ErrorCode::INVALID_TOPIC_EXCEPTION,
             "Topic name is invalid: the empty string is not allowed",
