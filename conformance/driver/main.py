@@ -63,11 +63,10 @@ def client_suite(report, broker, name, seed, rounds):
         )
 
 
-def messages(report, options):
-    """Every message of every version against Apache Kafka's own classes; see the script."""
-    rounds = 500 if options.long else 20
+def judged_by_classes(report, script, expected, *arguments):
+    """What a script beside this folder lets Apache Kafka's own classes judge."""
     done = subprocess.run(
-        [str(CONFORMANCE / "messages"), str(options.seed), str(rounds)],
+        [str(CONFORMANCE / script), *map(str, arguments)],
         capture_output=True,
         text=True,
         env={**os.environ, "JARS": str(LIBS)},
@@ -75,9 +74,10 @@ def messages(report, options):
     judged = [line for line in done.stdout.splitlines() if line.startswith(("pass: ", "FAIL: "))]
     for line in judged:
         failure = None if line.startswith("pass") else done.stderr[-600:]
-        report.add("messages", line[6:], failure)
-    if len(judged) != 3:
-        report.add("messages", "all judgements", f"{len(judged)} of 3 given: {done.stderr[-600:]}")
+        report.add(script, line[6:], failure)
+    if len(judged) != expected:
+        missing = f"{len(judged)} of {expected} given: {done.stderr[-600:]}"
+        report.add(script, "all judgements", missing)
 
 
 def arguments():
@@ -107,7 +107,9 @@ def main():
                 client_suite(report, broker, name, options.seed, 20 if options.long else 1)
         if make is brokers.Ottla and not options.client:
             tour.walk(broker, report, "tour")
-            messages(report, options)
+            rounds = 500 if options.long else 20
+            judged_by_classes(report, "messages", 4, options.seed, rounds)
+            judged_by_classes(report, "records", 2, options.seed)
             report.run(
                 "directories",
                 "Ottla and Apache Kafka refuse each other's live directory",

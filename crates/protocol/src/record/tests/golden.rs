@@ -1,4 +1,4 @@
-//! Batches that Apache Kafka's own builder made; `conformance/java/RecordVectors.java` writes them.
+//! Batches that Apache Kafka's own builder made; `conformance/records` writes them.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What Apache Kafka's own validator says; `conformance/java/RecordVectors.java` writes it down.
+//! What Apache Kafka's own validator says; `conformance/records` writes it down.
 
 use super::golden::{bytes_of, timestamp_type};
 use super::*;

@@ -1,3 +1,5 @@
+package ottla.conformance;
+
 import java.io.InputStream;
 import java.io.PrintWriter;
 import java.nio.ByteBuffer;
@@ -37,18 +39,26 @@ import org.apache.kafka.storage.internals.log.LogValidator;
 import org.apache.kafka.storage.internals.log.RecordValidationException;
 
 /**
- * Writes golden files about record batches with Apache Kafka's own classes: batches that its
- * builder makes, messages of the old formats, and what its validator says to batches that are
- * right or wrong in some way. The random choices come from fixed seeds.
+ * Exchanges record batches with Apache Kafka's own classes; {@code conformance/records} runs it.
  *
- * Run: java -cp 'LIBS/*' RecordVectors.java OUTPUT_DIRECTORY
+ * <p>{@code golden DIRECTORY} writes batches that its builder makes, messages of the old formats,
+ * and what its validator says to batches that are right or wrong in some way; the random choices
+ * come from fixed seeds. {@code check FILE} reads batches that Ottla built, and compares their
+ * records with those that the file says they hold.
  */
 public final class RecordVectors {
     private static final HexFormat HEX = HexFormat.of();
     private static final long NOW = 1_700_000_000_000L;
 
     public static void main(String[] args) throws Exception {
-        Path directory = Path.of(args[0]);
+        switch (args[0]) {
+            case "golden" -> golden(Path.of(args[1]));
+            case "check" -> System.exit(check(Path.of(args[1])) ? 0 : 1);
+            default -> throw new IllegalArgumentException("golden DIRECTORY | check FILE");
+        }
+    }
+
+    private static void golden(Path directory) throws Exception {
         Files.createDirectories(directory);
         try (PrintWriter out = new PrintWriter(directory.resolve("batches.txt").toFile())) {
             new Batches(out).write();
@@ -59,6 +69,53 @@ public final class RecordVectors {
         try (PrintWriter out = new PrintWriter(directory.resolve("validation.txt").toFile())) {
             new Validation(out).write();
         }
+    }
+
+    private static boolean check(Path file) throws Exception {
+        String name = "";
+        List<String> expected = new ArrayList<>();
+        int same = 0;
+        int different = 0;
+        for (String line : Files.readAllLines(file)) {
+            if (line.startsWith("batch ")) {
+                name = line;
+                expected.clear();
+            } else if (line.startsWith("record ")) {
+                expected.add(line);
+            } else if (line.startsWith("bytes ")) {
+                List<String> read;
+                try {
+                    read = read(HEX.parseHex(line.substring(6)));
+                } catch (RuntimeException e) {
+                    read = List.of(e.toString());
+                }
+                if (read.equals(expected)) {
+                    same++;
+                } else {
+                    different++;
+                    System.err.println(name + ":\n  written " + expected + "\n  read    " + read);
+                }
+            }
+        }
+        System.out.println(same + " batches the same, " + different + " not");
+        return different == 0 && same > 0;
+    }
+
+    private static List<String> read(byte[] bytes) {
+        List<String> lines = new ArrayList<>();
+        for (RecordBatch batch : MemoryRecords.readableRecords(ByteBuffer.wrap(bytes)).batches()) {
+            batch.ensureValid();
+            for (org.apache.kafka.common.record.internal.Record record : batch) {
+                StringBuilder line = new StringBuilder("record " + record.offset() + " " + record.timestamp() + " "
+                    + (record.hasKey() ? hex(record.key()) : "null") + " "
+                    + (record.hasValue() ? hex(record.value()) : "null"));
+                for (Header header : record.headers()) {
+                    line.append(' ').append(hex(header.key().getBytes())).append(':').append(hex(header.value()));
+                }
+                lines.add(line.toString());
+            }
+        }
+        return lines;
     }
 
     private static String hex(byte[] bytes) {
