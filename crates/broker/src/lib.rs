@@ -26,6 +26,7 @@ mod background;
 pub mod config;
 pub mod controller;
 pub mod coordinator;
+mod directory_assignment;
 pub mod environment;
 mod error;
 mod fetch_session;
