@@ -10,7 +10,7 @@ use crate::coordinator::partition_of_group;
 use crate::node::Node;
 use crate::request::RequestContext;
 
-/// Before this version a protocol name can't be null.
+/// From this version on a protocol name can be null.
 const VERSION_NULL_PROTOCOL_NAME: i16 = 7;
 
 pub(crate) fn handle(node: &Arc<Node>, context: RequestContext, request: JoinGroupRequest) {
@@ -53,9 +53,10 @@ fn failure(error: ErrorCode) -> JoinGroupResponse {
     }
 }
 
+/// Answers; before version 7 an absent protocol name is empty, since then it is null.
 fn respond(context: RequestContext, mut response: JoinGroupResponse) {
-    if context.version() < VERSION_NULL_PROTOCOL_NAME && response.protocol_name.is_none() {
-        response.protocol_name = Some(KafkaString::new());
-    }
+    let name = response.protocol_name.take().unwrap_or_default();
+    let may_be_null = context.version() >= VERSION_NULL_PROTOCOL_NAME;
+    response.protocol_name = (!may_be_null || !name.is_empty()).then_some(name);
     context.respond(&response);
 }

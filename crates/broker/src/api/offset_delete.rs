@@ -64,8 +64,10 @@ fn take_missing(
     })
 }
 
+/// Answers with what the coordinator said, and before it what it was not asked.
 fn merge(response: &mut OffsetDeleteResponse, refused: Vec<OffsetDeleteResponseTopic>) {
-    for topic in refused {
+    let decided = std::mem::replace(&mut response.topics, refused);
+    for topic in decided {
         let known = response
             .topics
             .iter_mut()
