@@ -21,7 +21,6 @@ use crate::fetch_session::FetchSessions;
 use crate::lifecycle::Lifecycle;
 use crate::log_directories::LogDirectories;
 use crate::metadata_publisher::PublishedMetadata;
-use crate::metrics::{GaugeSource, Metrics};
 use crate::net::ConnectionCounts;
 use crate::options::NodeOptions;
 use crate::producer_ids::ProducerIds;
@@ -55,7 +54,6 @@ pub struct Node {
     fetch_sessions: FetchSessions,
     connection_counts: Arc<ConnectionCounts>,
     controller: Controller,
-    metrics: Arc<Metrics>,
     lifecycle: Lifecycle,
     producer_ids: ProducerIds,
     groups: GroupCoordinators,
@@ -63,12 +61,6 @@ pub struct Node {
     state: Mutex<NodeState>,
     state_changed: Condvar,
     this: Weak<Node>,
-}
-
-fn new_metrics(node: &Weak<Node>) -> Arc<Metrics> {
-    let metrics = Metrics::default();
-    metrics.set_source(Weak::clone(node) as Weak<dyn GaugeSource>);
-    Arc::new(metrics)
 }
 
 impl Node {
@@ -100,7 +92,6 @@ impl Node {
             partitions: PartitionTable::default(),
             state: Mutex::new(NodeState::Starting),
             state_changed: Condvar::new(),
-            metrics: new_metrics(this),
             this: Weak::clone(this),
             options,
             environment,
@@ -230,12 +221,6 @@ impl Node {
 
     pub(crate) fn set_metadata(&self, metadata: Arc<PublishedMetadata>) {
         self.metadata.store(metadata);
-    }
-
-    /// What the node counts and measures.
-    #[must_use]
-    pub fn metrics(&self) -> &Arc<Metrics> {
-        &self.metrics
     }
 
     pub(crate) fn partitions(&self) -> &PartitionTable {

@@ -45,11 +45,7 @@ impl Node {
 
     /// Takes the partitions of failed directories offline, for good; without any directory left, the node ends.
     pub(crate) fn check_directories(self: &Arc<Self>) {
-        let failed = self.directories().newly_failed();
-        if failed.is_empty() {
-            return;
-        }
-        for directory in failed {
+        for directory in self.directories().newly_failed() {
             tracing::error!(directory = %directory.path().display(), "log directory is offline");
             for partition in self.partitions().all() {
                 if partition.directory_id() == directory.id() {
@@ -59,8 +55,6 @@ impl Node {
         }
         if self.directories().online_ids().is_empty() {
             self.fail("every log directory has failed".to_owned());
-            return;
         }
-        crate::lifecycle::report(self);
     }
 }

@@ -33,6 +33,7 @@ pub(crate) const TOOLS: &[Tool] = &[
     crate::consumer_groups::TOOL,
     crate::consumer_perf::TOOL,
     crate::producer_perf::TOOL,
+    crate::dump_log::TOOL,
     crate::get_offsets::TOOL,
     crate::topics::TOOL,
 ];

@@ -9,7 +9,6 @@ mod distribution;
 mod exposition;
 mod gauges;
 pub mod http;
-mod node_gauges;
 mod process;
 mod request;
 #[cfg(test)]

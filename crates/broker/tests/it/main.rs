@@ -7,7 +7,6 @@
 )]
 
 mod determinism;
-mod disks;
 mod produce_fetch;
 mod restart;
 mod sockets;

@@ -2,8 +2,6 @@
 
 #![cfg(test)]
 
-mod arbitrary;
-mod disk;
 mod golden;
 mod log;
 mod log_directory;

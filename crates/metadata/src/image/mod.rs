@@ -10,7 +10,6 @@ mod cluster;
 mod configs;
 mod delegation_tokens;
 mod delta;
-mod describe_quotas;
 mod features;
 mod loader;
 mod quotas;
