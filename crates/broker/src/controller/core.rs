@@ -211,9 +211,9 @@ impl Core {
 
     fn become_active(&mut self, epoch: LeaderEpoch, start: Offset) -> Result<(), Error> {
         self.apply_up_to(start)?;
-        let mut decisions = Decisions::new(
+        let mut decisions = Decisions::resume(
             Arc::clone(&self.decision_options),
-            self.loader.image().clone(),
+            &self.loader,
             Offset(start.0 - 1),
         );
         decisions.begin_sessions(self.environment.clock.monotonic_ms());

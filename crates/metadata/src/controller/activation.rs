@@ -6,6 +6,7 @@ use ottla_protocol::messages::{
 
 use super::{Controller, Decision};
 use crate::bootstrap::BootstrapMetadata;
+use crate::image::MetadataImage;
 use crate::record::MetadataRecord;
 
 impl Controller {
@@ -25,12 +26,17 @@ impl Controller {
         }
         let committed = self.before_transaction.as_ref().unwrap_or(&self.image);
         if committed.features().metadata_version().is_none() {
-            self.bootstrap_records(bootstrap, &mut records);
+            self.bootstrap_records(committed, bootstrap, &mut records);
         }
         Decision::new(records, ())
     }
 
-    fn bootstrap_records(&self, bootstrap: &BootstrapMetadata, records: &mut Vec<MetadataRecord>) {
+    fn bootstrap_records(
+        &self,
+        committed: &MetadataImage,
+        bootstrap: &BootstrapMetadata,
+        records: &mut Vec<MetadataRecord>,
+    ) {
         let transaction = bootstrap
             .metadata_version()
             .supports_metadata_transactions();
@@ -43,7 +49,7 @@ impl Controller {
         }
         records.extend_from_slice(bootstrap.records());
         if bootstrap.eligible_leader_replicas_enabled() {
-            self.eligible_safety_records(records);
+            self.eligible_safety_records(committed, records);
         }
         if transaction {
             records.push(EndTransactionRecord::default().into());

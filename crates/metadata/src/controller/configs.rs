@@ -18,7 +18,7 @@ use crate::config::{
     describe_topic, validate_client_metrics_configs, validate_group_configs,
     validate_topic_configs,
 };
-use crate::image::{ConfigResource, ConfigResourceType, ConfigurationImage};
+use crate::image::{ConfigResource, ConfigResourceType, ConfigurationImage, MetadataImage};
 use crate::record::MetadataRecord;
 
 const MIN_INSYNC_REPLICAS: &str = "min.insync.replicas";
@@ -411,8 +411,12 @@ impl Controller {
 
     /// What eligible leader replicas need when they are switched on: `min.insync.replicas`
     /// known for the cluster, and no broker's own.
-    pub(super) fn eligible_safety_records(&self, records: &mut Vec<MetadataRecord>) {
-        let configs = self.image.configs();
+    pub(super) fn eligible_safety_records(
+        &self,
+        image: &MetadataImage,
+        records: &mut Vec<MetadataRecord>,
+    ) {
+        let configs = image.configs();
         let cluster = ConfigResource::broker_default();
         if configs.value(&cluster, MIN_INSYNC_REPLICAS).is_none() {
             let value = self.static_min_insync_replicas();

@@ -104,7 +104,7 @@ impl Controller {
             asked.feature == ELIGIBLE_LEADER_REPLICAS_VERSION && asked.max_version_level > 0
         });
         if switched_on {
-            self.eligible_safety_records(&mut records);
+            self.eligible_safety_records(&self.image, &mut records);
         }
         records.append(&mut changes.records);
         Decision::new(records, update)

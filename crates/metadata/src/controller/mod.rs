@@ -39,7 +39,7 @@ use ottla_protocol::ids::{BrokerId, Offset};
 
 use crate::Error;
 use crate::features::MetadataVersion;
-use crate::image::MetadataImage;
+use crate::image::{ImageLoader, MetadataImage};
 use crate::record::MetadataRecord;
 use heartbeats::BrokerHeartbeats;
 
@@ -121,6 +121,20 @@ impl Controller {
             heartbeats: BrokerHeartbeats::default(),
             registration_offsets,
             before_transaction: None,
+        }
+    }
+
+    /// A controller that goes on where a follower of the log got to: a metadata transaction that
+    /// the last active controller left open is open here too, until the activation aborts it.
+    #[must_use]
+    pub fn resume(
+        options: Arc<ControllerOptions>,
+        loader: &ImageLoader,
+        last_offset: Offset,
+    ) -> Self {
+        Self {
+            before_transaction: loader.before_transaction().cloned(),
+            ..Self::new(options, loader.image().clone(), last_offset)
         }
     }
 

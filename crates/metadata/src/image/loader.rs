@@ -37,6 +37,12 @@ impl ImageLoader {
         self.before_transaction.is_some()
     }
 
+    /// The image before the open metadata transaction, if one is open.
+    #[must_use]
+    pub fn before_transaction(&self) -> Option<&MetadataImage> {
+        self.before_transaction.as_ref().map(|(image, _)| image)
+    }
+
     /// Applies the next record.
     ///
     /// # Errors

@@ -49,6 +49,32 @@ fn an_unfinished_transaction_is_aborted_at_failover() {
     assert!(cluster.controller.image().topics().is_empty());
 }
 
+/// The process died between the batches of its first transaction.
+#[test]
+fn unfinished_bootstrap_records_are_written_again() {
+    let whole = Cluster::at(30).log;
+    let mut loader = crate::image::ImageLoader::default();
+    for record in &whole[..whole.len() - 1] {
+        loader.replay(record).unwrap();
+    }
+    let end = Offset(i64::try_from(whole.len()).unwrap() - 2);
+    let mut cluster = Cluster::at(30);
+    cluster.controller = Controller::resume(Cluster::options(), &loader, end);
+    cluster.log.pop();
+    let bootstrap = BootstrapMetadata::for_version(MetadataVersion::LATEST_PRODUCTION);
+    let decision = cluster.controller.decide_activation(&bootstrap);
+    assert!(matches!(
+        decision.records[0],
+        MetadataRecord::AbortTransaction(_)
+    ));
+    assert_eq!(decision.records[1..], whole);
+    cluster.append(decision);
+    assert_eq!(
+        cluster.controller.image(),
+        Cluster::at(30).controller.image()
+    );
+}
+
 #[test]
 fn a_broker_is_unfenced_when_it_has_replayed_its_registration() {
     let mut cluster = Cluster::at(30);
