@@ -14,6 +14,8 @@
 //! | [`coordinator`] | groups: their state kept in step with `__consumer_offsets` |
 //! | `metadata_publisher` | what committed metadata does to this broker |
 //! | [`config`] | `server.properties` |
+//! | [`format`] | what a node finds in its directories when it first starts |
+//! | [`metrics`] | what is counted and measured, and `/metrics` |
 
 #[expect(
     clippy::needless_pass_by_value,
@@ -24,11 +26,14 @@ mod background;
 pub mod config;
 pub mod controller;
 pub mod coordinator;
+mod directory_assignment;
 pub mod environment;
 mod error;
 mod fetch_session;
+pub mod format;
 mod lifecycle;
 mod log_directories;
+mod loggers;
 mod metadata_publisher;
 pub mod metrics;
 pub mod net;

@@ -123,6 +123,8 @@ fn registration_answered(
     let error = match response {
         Ok(response) if response.error_code == ErrorCode::NONE.0 => {
             node.lifecycle().state.lock().broker_epoch = response.broker_epoch;
+            let image = &node.metadata().image;
+            crate::directory_assignment::tell(node, image, &node.partitions().all());
             heartbeat(node);
             return;
         }
@@ -138,9 +140,26 @@ fn registration_answered(
 }
 
 fn heartbeat(node: &Arc<Node>) {
+    node.lifecycle().state.lock().heartbeat_is_scheduled = false;
+    let answered = Arc::clone(node);
+    send_heartbeat(node, move |response| {
+        heartbeat_answered(&answered, response)
+    });
+}
+
+/// Tells the controller of a change at once, beside the heartbeats that recur.
+pub(crate) fn report(node: &Arc<Node>) {
+    if node.lifecycle().broker_epoch() >= 0 {
+        send_heartbeat(node, |_| {});
+    }
+}
+
+fn send_heartbeat(
+    node: &Arc<Node>,
+    then: impl FnOnce(Result<BrokerHeartbeatResponse, ErrorCode>) + Send + 'static,
+) {
     let request = {
-        let mut state = node.lifecycle().state.lock();
-        state.heartbeat_is_scheduled = false;
+        let state = node.lifecycle().state.lock();
         BrokerHeartbeatRequest {
             broker_id: node.options().node_id,
             broker_epoch: state.broker_epoch,
@@ -151,7 +170,6 @@ fn heartbeat(node: &Arc<Node>) {
             ..BrokerHeartbeatRequest::default()
         }
     };
-    let answered = Arc::clone(node);
     node.controller().decide(
         node,
         move |active| {
@@ -159,7 +177,7 @@ fn heartbeat(node: &Arc<Node>) {
                 .decisions
                 .handle_broker_heartbeat(active.now_ms, &request, active.next_offset)
         },
-        move |response| heartbeat_answered(&answered, response),
+        then,
     );
 }
 

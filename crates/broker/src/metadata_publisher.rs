@@ -33,18 +33,21 @@ pub(crate) fn apply(node: &Arc<Node>, metadata: &Arc<PublishedMetadata>, delta: 
     for topic_id in delta.topics_deleted.keys() {
         delete_topic(node, *topic_id);
     }
+    let mut changed = Vec::new();
     for (topic_id, indexes) in &delta.partitions {
         let Some(topic) = metadata.image.topics().get(*topic_id) else {
             continue;
         };
         for index in indexes {
-            if let Some(partition) = topic.partition(*index) {
-                apply_partition(node, &metadata.image, topic, *index, partition);
+            if let Some(registration) = topic.partition(*index) {
+                let applied = apply_partition(node, &metadata.image, (topic, *index), registration);
+                changed.extend(applied);
             }
         }
     }
     // Clients are sent to a partition only once it is there.
     node.set_metadata(Arc::clone(metadata));
+    crate::directory_assignment::tell(node, &metadata.image, &changed);
     for resource in &delta.configs {
         reconfigure(node, &metadata.image, resource);
     }
@@ -68,19 +71,19 @@ fn delete_partition(node: &Arc<Node>, partition: &Arc<Partition>) {
     node.directories().delete(node, partition);
 }
 
+/// Brings one partition to what the image says; it comes back if it is here.
 fn apply_partition(
     node: &Arc<Node>,
     image: &MetadataImage,
-    topic: &TopicImage,
-    index: PartitionIndex,
+    (topic, index): (&TopicImage, PartitionIndex),
     registration: &PartitionRegistration,
-) {
+) -> Option<Arc<Partition>> {
     let existing = node.partitions().partition(topic.id(), index.0);
     if !registration.replicas.contains(&node.broker_id()) {
         if let Some(partition) = existing {
             delete_partition(node, &partition);
         }
-        return;
+        return None;
     }
     let partition = match existing {
         Some(partition) => partition,
@@ -96,7 +99,7 @@ fn apply_partition(
                 }
                 Err(error) => {
                     tracing::error!(topic = %topic.name(), partition = index.0, %error, "a partition could not be opened");
-                    return;
+                    return None;
                 }
             }
         }
@@ -110,6 +113,7 @@ fn apply_partition(
     };
     let effects = partition.apply(state, node.environment().clock.monotonic_ms());
     node.carry_out(&partition, effects);
+    Some(partition)
 }
 
 /// The settings in force of a topic.

@@ -21,6 +21,7 @@ use crate::fetch_session::FetchSessions;
 use crate::lifecycle::Lifecycle;
 use crate::log_directories::LogDirectories;
 use crate::metadata_publisher::PublishedMetadata;
+use crate::metrics::{GaugeSource, Metrics};
 use crate::net::ConnectionCounts;
 use crate::options::NodeOptions;
 use crate::producer_ids::ProducerIds;
@@ -54,6 +55,7 @@ pub struct Node {
     fetch_sessions: FetchSessions,
     connection_counts: Arc<ConnectionCounts>,
     controller: Controller,
+    metrics: Arc<Metrics>,
     lifecycle: Lifecycle,
     producer_ids: ProducerIds,
     groups: GroupCoordinators,
@@ -61,6 +63,12 @@ pub struct Node {
     state: Mutex<NodeState>,
     state_changed: Condvar,
     this: Weak<Node>,
+}
+
+fn new_metrics(node: &Weak<Node>) -> Arc<Metrics> {
+    let metrics = Metrics::default();
+    metrics.set_source(Weak::clone(node) as Weak<dyn GaugeSource>);
+    Arc::new(metrics)
 }
 
 impl Node {
@@ -92,6 +100,7 @@ impl Node {
             partitions: PartitionTable::default(),
             state: Mutex::new(NodeState::Starting),
             state_changed: Condvar::new(),
+            metrics: new_metrics(this),
             this: Weak::clone(this),
             options,
             environment,
@@ -221,6 +230,12 @@ impl Node {
 
     pub(crate) fn set_metadata(&self, metadata: Arc<PublishedMetadata>) {
         self.metadata.store(metadata);
+    }
+
+    /// What the node counts and measures.
+    #[must_use]
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
     }
 
     pub(crate) fn partitions(&self) -> &PartitionTable {

@@ -45,7 +45,11 @@ impl Node {
 
     /// Takes the partitions of failed directories offline, for good; without any directory left, the node ends.
     pub(crate) fn check_directories(self: &Arc<Self>) {
-        for directory in self.directories().newly_failed() {
+        let failed = self.directories().newly_failed();
+        if failed.is_empty() {
+            return;
+        }
+        for directory in failed {
             tracing::error!(directory = %directory.path().display(), "log directory is offline");
             for partition in self.partitions().all() {
                 if partition.directory_id() == directory.id() {
@@ -55,6 +59,8 @@ impl Node {
         }
         if self.directories().online_ids().is_empty() {
             self.fail("every log directory has failed".to_owned());
+            return;
         }
+        crate::lifecycle::report(self);
     }
 }

@@ -143,9 +143,14 @@ impl Jobs for QueuedJobs {
 /// # Errors
 /// If the disk refuses.
 pub fn format(disk: &dyn Disk, directory: &Path, node_id: i32, seed: u64) -> std::io::Result<()> {
-    let random = Random::from_seed(seed);
-    let cluster_id = random.uuid();
-    let directory_id = random.uuid();
+    let cluster_id = Random::from_seed(seed).uuid();
+    let place: u64 = directory
+        .as_os_str()
+        .as_encoded_bytes()
+        .iter()
+        .map(|byte| u64::from(*byte))
+        .sum();
+    let directory_id = Random::from_seed(seed ^ (place << 32)).uuid();
     disk.create_directory(directory)?;
     disk.sync_directory(directory.parent().unwrap_or(Path::new("/")))?;
     let properties = format!(
@@ -195,12 +200,14 @@ impl TestNode {
     #[must_use]
     pub fn start_with(seed: u64, settings: &[(&str, &str)]) -> TestNode {
         let disk = Arc::new(MemoryDisk::new());
-        #[expect(clippy::expect_used, reason = "a test's disk takes a few files")]
-        format(&*disk, Path::new("/data"), 1, seed).expect("a fresh memory disk can be formatted");
-        let settings = settings
+        let settings: BTreeMap<String, String> = settings
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
+        for directory in log_directories(&settings) {
+            #[expect(clippy::expect_used, reason = "a test's disk takes a few files")]
+            format(&*disk, &directory, 1, seed).expect("a fresh memory disk can be formatted");
+        }
         TestNode::open(seed, disk, Arc::new(VirtualClock::new()), settings)
     }
 
@@ -369,8 +376,14 @@ impl TestNode {
     }
 }
 
+fn log_directories(settings: &BTreeMap<String, String>) -> Vec<PathBuf> {
+    let directories = settings.get("log.dirs").map_or("/data", String::as_str);
+    directories.split(',').map(PathBuf::from).collect()
+}
+
 fn options(settings: BTreeMap<String, String>) -> NodeOptions {
     let values = ottla_metadata::config::BrokerValues::parse_partial(&settings).unwrap_or_default();
+    let directories = log_directories(&settings);
     NodeOptions {
         node_id: 1,
         rack: None,
@@ -382,8 +395,8 @@ fn options(settings: BTreeMap<String, String>) -> NodeOptions {
         }],
         controller_listeners: Vec::new(),
         quorum_voters: vec![(1, "localhost".to_owned(), 9093)],
-        log_directories: vec![PathBuf::from("/data")],
-        metadata_log_directory: PathBuf::from("/data"),
+        metadata_log_directory: directories.first().cloned().unwrap_or_default(),
+        log_directories: directories,
         static_settings: settings,
         connection_limits: ConnectionLimits::default(),
         broker: BrokerSettings::from_values(&values),

@@ -80,7 +80,7 @@ pub(crate) fn parse(bytes: &[u8], position: u64, available: u64) -> Found {
     if size > available {
         return Found::End;
     }
-    if offset < 0 {
+    if !(0..i64::MAX).contains(&offset) {
         return invalid(format!("the offset of a batch cannot be {offset}"));
     }
     if magic < MAGIC_V2 {
@@ -102,7 +102,7 @@ pub(crate) fn parse(bytes: &[u8], position: u64, available: u64) -> Found {
         Ok(header) => header,
         Err(error) => return invalid(error.to_string()),
     };
-    if header.last_offset_delta() < 0 || header.last_offset() < offset {
+    if header.last_offset_delta() < 0 || !(offset..i64::MAX).contains(&header.last_offset()) {
         return invalid(format!(
             "the last offset delta cannot be {}",
             header.last_offset_delta()

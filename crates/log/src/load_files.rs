@@ -19,6 +19,7 @@ pub(crate) struct FoundFiles {
     /// Base offset and length of each log file.
     pub(crate) logs: BTreeMap<i64, u64>,
     pub(crate) offset_indexes: BTreeSet<i64>,
+    pub(crate) transaction_indexes: BTreeSet<i64>,
     pub(crate) snapshots: BTreeSet<i64>,
 }
 
@@ -46,7 +47,11 @@ pub(crate) fn find(disk: &dyn Disk, directory: &Path) -> Result<FoundFiles> {
                 found.offset_indexes.insert(offset);
                 indexes.push((offset, name));
             }
-            ".timeindex" | ".txnindex" => indexes.push((offset, name)),
+            ".txnindex" => {
+                found.transaction_indexes.insert(offset);
+                indexes.push((offset, name));
+            }
+            ".timeindex" => indexes.push((offset, name)),
             ".snapshot" => {
                 found.snapshots.insert(offset);
             }

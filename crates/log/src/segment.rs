@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -40,6 +41,8 @@ pub(crate) struct Segment {
     created_ms: i64,
     bytes_since_last_index_entry: u64,
     roll_jitter_ms: i64,
+    /// Set by a reader that an index entry has misled.
+    index_is_damaged: AtomicBool,
 }
 
 /// What is about to be appended, for the question whether the segment is to be rolled first.
@@ -97,6 +100,7 @@ impl Segment {
             created_ms: now_ms,
             bytes_since_last_index_entry: 0,
             roll_jitter_ms,
+            index_is_damaged: AtomicBool::new(false),
         }
     }
 
@@ -286,22 +290,7 @@ impl Segment {
 
     /// The first batch whose last offset is `target` or above; none if the segment ends before.
     pub(crate) fn find_batch(&self, target: i64) -> Result<Option<Batch>> {
-        let hint = self.index_lookup(target)?;
-        match self.find_batch_from(target, hint) {
-            Err(Error::Corrupt { reason, .. }) if hint > 0 => {
-                // The position came from the index. If the walk from the start succeeds it was
-                // the index that lied.
-                let batch = self.find_batch_from(target, 0)?;
-                tracing::warn!(
-                    path = %self.path(FileKind::OffsetIndex).display(),
-                    position = hint,
-                    reason,
-                    "an index entry does not point at a batch; the log was walked instead"
-                );
-                Ok(batch)
-            }
-            result => result,
-        }
+        self.find_batch_from(target, self.index_lookup(target)?)
     }
 
     fn find_batch_from(&self, target: i64, position: u64) -> Result<Option<Batch>> {
@@ -324,17 +313,60 @@ impl Segment {
         }
     }
 
-    /// A position at or before the batch that holds `target`, by the offset index.
+    /// The position of a batch at or before the one that holds `target`, by the offset index.
+    ///
+    /// Nothing guards the bytes of an index: an entry that points at no batch, or at one that
+    /// comes after `target`, is not followed, and the index is noted for repair.
     pub(crate) fn index_lookup(&self, target: i64) -> Result<u64> {
+        if self.index_is_damaged.load(Ordering::Relaxed) {
+            return Ok(0);
+        }
         let entry: OffsetPosition = self
             .offset_index
             .lookup(&self.files, target)
             .map_err(self.failed("read", FileKind::OffsetIndex))?;
-        Ok(if entry.position < self.size {
-            entry.position
-        } else {
-            0
-        })
+        if entry.position == 0 {
+            return Ok(0);
+        }
+        let file = self.file()?;
+        let found = Headers::new(&*file, entry.position, self.size)
+            .next()
+            .map_err(self.failed("read", FileKind::Log))?;
+        if matches!(found, Found::Batch(batch) if batch.base_offset <= target) {
+            return Ok(entry.position);
+        }
+        if !self.index_is_damaged.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                path = %self.path(FileKind::OffsetIndex).display(),
+                offset = entry.offset,
+                position = entry.position,
+                "an index entry does not point at its batch: the index is to be built anew"
+            );
+        }
+        Ok(0)
+    }
+
+    /// Whether an index entry was found to be wrong.
+    pub(crate) fn index_is_damaged(&self) -> bool {
+        self.index_is_damaged.load(Ordering::Relaxed)
+    }
+
+    /// Builds the offset and time index anew from the batches.
+    pub(crate) fn rebuild_sparse_indexes(&mut self, config: &LogConfig) -> Result<()> {
+        self.reset_sparse_indexes(config.segment_index_bytes)?;
+        self.index_is_damaged.store(false, Ordering::Relaxed);
+        let file = self.file()?;
+        let mut headers = Headers::new(&*file, 0, self.size);
+        loop {
+            match headers.next().map_err(self.failed("read", FileKind::Log))? {
+                Found::Batch(batch) => self.index_batch(&batch, config.index_interval_bytes)?,
+                Found::End => return Ok(()),
+                Found::Invalid(invalid) => {
+                    let offset = Offset(self.base_offset());
+                    return Err(self.corrupt(invalid.position, offset, invalid.reason));
+                }
+            }
+        }
     }
 
     /// The offset after the last record, found from the last index entry on.
@@ -448,6 +480,14 @@ impl Segment {
 
     /// Forgets the indexes, to build them anew.
     pub(crate) fn reset_indexes(&mut self, index_bytes: u64) -> Result<()> {
+        let path = self.path(FileKind::TransactionIndex);
+        self.transaction_index
+            .reset(&self.files)
+            .doing("reset", &path)?;
+        self.reset_sparse_indexes(index_bytes)
+    }
+
+    fn reset_sparse_indexes(&mut self, index_bytes: u64) -> Result<()> {
         let path = self.path(FileKind::OffsetIndex);
         self.offset_index
             .reset(&self.files, index_bytes)
@@ -455,10 +495,6 @@ impl Segment {
         let path = self.path(FileKind::TimeIndex);
         self.time_index
             .reset(&self.files, index_bytes)
-            .doing("reset", &path)?;
-        let path = self.path(FileKind::TransactionIndex);
-        self.transaction_index
-            .reset(&self.files)
             .doing("reset", &path)?;
         self.max_timestamp = OnceLock::from(self.no_timestamp());
         self.bytes_since_last_index_entry = 0;

@@ -80,9 +80,9 @@ pub(crate) fn file_name(base_offset: i64, kind: FileKind) -> String {
 pub(crate) fn parse_file_name(name: &str) -> Option<(i64, &str)> {
     let (digits, suffix) = name.split_at_checked(20)?;
     let all_digits = digits.bytes().all(|byte| byte.is_ascii_digit());
-    if all_digits && suffix.starts_with('.') {
-        Some((digits.parse().ok()?, suffix))
-    } else {
-        None
+    if !all_digits || !suffix.starts_with('.') {
+        return None;
     }
+    let offset = digits.parse().ok().filter(|offset| *offset < i64::MAX)?;
+    Some((offset, suffix))
 }

@@ -290,4 +290,22 @@ mod tests {
         assert_eq!(batches(&file).count(), 2 + 3);
         assert_eq!(Snapshot::read(&file), Ok(snapshot));
     }
+
+    proptest::proptest! {
+        /// A damaged file is read as it was, or refused; it never panics.
+        #[test]
+        fn damaged_files_never_panic(
+            file in 0..3usize,
+            damage in proptest::collection::vec((0..600usize, proptest::num::u8::ANY), 1..6),
+            cut in 0..600usize,
+        ) {
+            let mut bytes = FORMATTED[file].to_vec();
+            for (at, byte) in damage {
+                let length = bytes.len();
+                bytes[at % length] = byte;
+            }
+            bytes.truncate(cut.max(1));
+            let _ = Snapshot::read(&bytes);
+        }
+    }
 }

@@ -2,6 +2,8 @@
 //!
 //! A handler answers through its [`RequestContext`], at once or later; it never blocks.
 
+mod alter_client_quotas;
+mod alter_configs;
 mod alter_partition_reassignments;
 mod api_versions;
 mod create_partitions;
@@ -9,7 +11,10 @@ mod create_topics;
 mod delete_groups;
 mod delete_records;
 mod delete_topics;
+mod describe_acls;
+mod describe_client_quotas;
 mod describe_cluster;
+mod describe_configs;
 mod describe_groups;
 mod describe_log_dirs;
 mod describe_producers;
@@ -22,9 +27,11 @@ mod find_coordinator;
 mod forward;
 mod gather;
 mod heartbeat;
+mod incremental_alter_configs;
 mod init_producer_id;
 mod join_group;
 mod leave_group;
+mod list_config_resources;
 mod list_groups;
 mod list_offsets;
 mod list_partition_reassignments;
@@ -36,6 +43,7 @@ mod offset_for_leader_epoch;
 mod produce;
 mod sync_group;
 mod topic_view;
+mod update_features;
 
 use std::sync::Arc;
 
@@ -74,14 +82,19 @@ const SERVED: &[ServedApi] = &[
         AlterPartitionReassignmentsRequest,
         alter_partition_reassignments::handle
     ),
+    serve!(AlterClientQuotasRequest, alter_client_quotas::handle),
+    serve!(AlterConfigsRequest, alter_configs::handle),
     serve!(ApiVersionsRequest, api_versions::handle),
     serve!(CreatePartitionsRequest, create_partitions::handle),
     serve!(CreateTopicsRequest, create_topics::handle),
     serve!(DeleteGroupsRequest, delete_groups::handle),
     serve!(DeleteRecordsRequest, delete_records::handle),
     serve!(DeleteTopicsRequest, delete_topics::handle),
+    serve!(DescribeAclsRequest, describe_acls::handle),
+    serve!(DescribeClientQuotasRequest, describe_client_quotas::handle),
     serve!(DescribeClusterRequest, describe_cluster::handle),
     serve!(DescribeGroupsRequest, describe_groups::handle),
+    serve!(DescribeConfigsRequest, describe_configs::handle),
     serve!(DescribeLogDirsRequest, describe_log_dirs::handle),
     serve!(DescribeProducersRequest, describe_producers::handle),
     serve!(DescribeQuorumRequest, describe_quorum::handle),
@@ -97,6 +110,11 @@ const SERVED: &[ServedApi] = &[
     serve!(JoinGroupRequest, join_group::handle),
     serve!(LeaveGroupRequest, leave_group::handle),
     serve!(ListGroupsRequest, list_groups::handle),
+    serve!(
+        IncrementalAlterConfigsRequest,
+        incremental_alter_configs::handle
+    ),
+    serve!(ListConfigResourcesRequest, list_config_resources::handle),
     serve!(ListOffsetsRequest, list_offsets::handle),
     serve!(
         ListPartitionReassignmentsRequest,
@@ -108,6 +126,7 @@ const SERVED: &[ServedApi] = &[
     serve!(OffsetFetchRequest, offset_fetch::handle),
     serve!(OffsetForLeaderEpochRequest, offset_for_leader_epoch::handle),
     serve!(SyncGroupRequest, sync_group::handle),
+    serve!(UpdateFeaturesRequest, update_features::handle),
 ];
 
 /// Decodes a request; one that is malformed closes the connection.

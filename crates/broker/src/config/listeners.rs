@@ -85,6 +85,8 @@ pub struct Listeners {
     pub bound: Vec<Listener>,
     /// What clients and brokers are told.
     pub advertised: Vec<Listener>,
+    /// What nodes that look for the controller are told.
+    pub advertised_controllers: Vec<Listener>,
     /// `controller.listener.names`.
     pub controller_names: Vec<String>,
     /// The listener that brokers use among themselves.
@@ -110,15 +112,22 @@ impl Listeners {
         } else {
             bound.clone()
         };
-        let advertised = advertised
+        let (own, advertised): (Vec<Listener>, Vec<Listener>) = advertised
             .into_iter()
-            .filter(|entry| !controller_names.contains(&entry.name))
-            .collect();
+            .partition(|entry| controller_names.contains(&entry.name));
+        let named = |name: &String| {
+            own.iter()
+                .chain(&bound)
+                .find(|entry| entry.name == *name)
+                .cloned()
+        };
+        let advertised_controllers = controller_names.iter().filter_map(named).collect();
         let inter_broker_name_is_given = values.is_given("inter.broker.listener.name");
         let inter_broker_name = read_inter_broker_name(values, &protocols)?;
         Ok(Self {
             bound,
             advertised,
+            advertised_controllers,
             controller_names,
             inter_broker_name,
             inter_broker_name_is_given,

@@ -95,14 +95,18 @@ const ACTED_ON: &[&str] = &[
     "remote.log.storage.system.enable",
     "replica.high.watermark.checkpoint.interval.ms",
     "security.inter.broker.protocol",
+    "share.coordinator.state.topic.min.isr",
     "share.coordinator.state.topic.num.partitions",
     "share.coordinator.state.topic.replication.factor",
+    "share.coordinator.state.topic.segment.bytes",
     "socket.listen.backlog.size",
     "socket.receive.buffer.bytes",
     "socket.request.max.bytes",
     "socket.send.buffer.bytes",
+    "transaction.state.log.min.isr",
     "transaction.state.log.num.partitions",
     "transaction.state.log.replication.factor",
+    "transaction.state.log.segment.bytes",
 ];
 
 /// What to tell about the given settings.

@@ -249,9 +249,8 @@ impl Core {
             now_ms,
             next_offset,
         });
-        if let Err(error) = self.append(&decision.records) {
-            node.fail(format!("the metadata log cannot be written: {error}"));
-            then(Err(ErrorCode::UNKNOWN_SERVER_ERROR));
+        if !self.append_or_fail(node, &decision.records) {
+            then(Err(ErrorCode::KAFKA_STORAGE_ERROR));
             return;
         }
         let response = decision.response;
@@ -262,7 +261,7 @@ impl Core {
     }
 
     fn append(&mut self, records: &[MetadataRecord]) -> Result<(), Error> {
-        let Some(decisions) = &mut self.decisions else {
+        let Some(decisions) = &self.decisions else {
             return Ok(());
         };
         if records.is_empty() {
@@ -274,15 +273,18 @@ impl Core {
             .map(|record| record.encode(version))
             .collect::<Result<Vec<Bytes>, _>>()?;
         let base = self.log.end_offset();
-        for (offset, record) in (base.0..).zip(records) {
-            decisions.replay(record, Offset(offset))?;
-        }
-        let bytes: usize = values.iter().map(Bytes::len).sum();
-        self.snapshots.bytes_since += i64::try_from(bytes).unwrap_or(0);
         let batch = self
             .quorum
             .data_batch(self.environment.clock.wall_ms(), &values)?;
-        self.append_batch(&batch)
+        self.append_batch(&batch)?;
+        let bytes: usize = values.iter().map(Bytes::len).sum();
+        self.snapshots.bytes_since += i64::try_from(bytes).unwrap_or(0);
+        if let Some(decisions) = &mut self.decisions {
+            for (offset, record) in (base.0..).zip(records) {
+                decisions.replay(record, Offset(offset))?;
+            }
+        }
+        Ok(())
     }
 
     /// Makes durable what a round appended; then everything that waited for it goes out.
@@ -388,8 +390,7 @@ impl Core {
         while let Some(decisions) = &self.decisions {
             let decision = decisions.decide_fence_stale_broker(now_ms);
             let fenced = decision.response;
-            self.append_or_fail(node, &decision.records);
-            if !fenced {
+            if !self.append_or_fail(node, &decision.records) || !fenced {
                 break;
             }
         }
@@ -403,9 +404,18 @@ impl Core {
         self.schedule_tick(node);
     }
 
-    fn append_or_fail(&mut self, node: &Node, records: &[MetadataRecord]) {
-        if let Err(error) = self.append(records) {
-            node.fail(format!("the metadata log cannot be written: {error}"));
+    /// Appends, and says whether it could. A full disk refuses the decision and leaves all as it was; whatever else goes wrong ends the node.
+    fn append_or_fail(&mut self, node: &Node, records: &[MetadataRecord]) -> bool {
+        match self.append(records) {
+            Ok(()) => true,
+            Err(Error::Log(error)) if error.is_disk_full() => {
+                tracing::error!(%error, "the disk of the metadata log is full");
+                false
+            }
+            Err(error) => {
+                node.fail(format!("the metadata log cannot be written: {error}"));
+                false
+            }
         }
     }
 

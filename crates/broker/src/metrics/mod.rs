@@ -9,6 +9,7 @@ mod distribution;
 mod exposition;
 mod gauges;
 pub mod http;
+mod node_gauges;
 mod process;
 mod request;
 #[cfg(test)]

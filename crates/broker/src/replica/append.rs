@@ -28,11 +28,12 @@ impl Replica {
         batches: &mut [u8],
         context: &mut AppendContext<'_>,
     ) -> Result<Appended, AppendError> {
-        self.check_leader(-1)?;
-        self.check_enough_replicas(context.required_acks)?;
+        // The request itself is judged before the partition is asked, as in Apache Kafka.
         if let Some(version) = context.produce_version {
             validate::check_produce_records(version, batches)?;
         }
+        self.check_leader(-1)?;
+        self.check_enough_replicas(context.required_acks)?;
         let origin = match context.produce_version {
             Some(_) => AppendOrigin::Client,
             None => AppendOrigin::Coordinator,

@@ -7,6 +7,7 @@
 )]
 
 mod determinism;
+mod disks;
 mod produce_fetch;
 mod restart;
 mod sockets;

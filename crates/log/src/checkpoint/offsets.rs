@@ -82,6 +82,9 @@ fn decode(content: &[u8]) -> Result<PartitionOffsets, String> {
         };
         let partition = PartitionIndex(partition.parse().map_err(|_| invalid())?);
         let offset = Offset(offset.parse().map_err(|_| invalid())?);
+        if !(0..i64::MAX).contains(&offset.0) {
+            return Err(invalid());
+        }
         offsets.insert(
             TopicPartition {
                 topic: topic.into(),

@@ -85,25 +85,40 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// Builds the indexes of segments that have none; says whether there were any.
+    /// Builds the indexes of segments that have none, or a damaged one; says whether there were
+    /// any. Recovery sees to those that it reads.
     fn rebuild_missing_indexes(&mut self, found: &FoundFiles) -> Result<bool> {
-        let missing: Vec<i64> = self
-            .segments
-            .keys()
-            .copied()
-            .filter(|base| !found.offset_indexes.contains(base))
-            .filter(|base| self.options.clean_shutdown || *base < self.recovery_from())
-            .collect();
-        for base in &missing {
+        let from = if self.options.clean_shutdown {
+            i64::MAX
+        } else {
+            self.recovery_from()
+        };
+        let mut unusable = Vec::new();
+        for (base, segment) in self.segments.range(..from) {
+            let reason = if !found.offset_indexes.contains(base) {
+                "it has no offset index".to_owned()
+            } else if !found.transaction_indexes.contains(base) {
+                continue;
+            } else {
+                match segment.transaction_index.all(segment.files()) {
+                    Err(error @ Error::CorruptFile { .. }) => error.to_string(),
+                    Err(error) => return Err(error),
+                    Ok(_) => continue,
+                }
+            };
+            unusable.push((*base, reason));
+        }
+        for (base, reason) in &unusable {
             tracing::warn!(
                 partition = %self.options.topic_partition,
                 base_offset = base,
-                "the segment has no offset index: it is built anew"
+                reason,
+                "the indexes of a segment are built anew"
             );
             self.rebuild_producer_state(*base)?;
             self.recover_segment(*base)?;
         }
-        Ok(!missing.is_empty())
+        Ok(!unusable.is_empty())
     }
 
     /// The base offset of the first segment that recovery reads.
@@ -323,7 +338,9 @@ impl<'a> Loader<'a> {
     fn rebuild_producer_state(&mut self, end: i64) -> Result<()> {
         let log_start = self.options.log_start_offset.0;
         let disk = self.disk();
-        self.remove_snapshots(|offset| offset > end || offset <= log_start)?;
+        // What was before the first segment is gone, and a snapshot of then lacks it.
+        let first_base = self.segments.keys().next().copied().unwrap_or(0);
+        self.remove_snapshots(|offset| offset > end || offset < first_base)?;
         rebuild(
             &mut self.producer_state,
             &self.segments,
@@ -418,12 +435,8 @@ pub(super) fn rebuild(
     to: &RebuildTo<'_>,
 ) -> Result<()> {
     state.clear(to.log_start_offset);
-    while let Some(offset) = state
-        .snapshots()
-        .range(..=to.end_offset)
-        .next_back()
-        .copied()
-    {
+    let first_base = segments.keys().next().copied().unwrap_or(0);
+    while let Some(offset) = state.newest_snapshot(first_base, to.end_offset) {
         match crate::producer_state::read_snapshot(disk, to.directory, offset) {
             Ok(entries) => {
                 state.load(offset, entries);

@@ -20,6 +20,7 @@ impl Log {
     /// `delete` loses nothing by time or size. The log start offset moves along.
     pub fn delete_old_segments(&mut self, now_ms: i64) -> Result<RetentionOutcome> {
         self.health.check()?;
+        self.repair_indexes()?;
         let mut outcome = RetentionOutcome::default();
         let log_start_offset = self.log_start_offset;
         self.delete_while(now_ms, &mut outcome, "log start offset", |_, next| {
@@ -45,6 +46,22 @@ impl Log {
             })?;
         }
         Ok(outcome)
+    }
+
+    /// Builds the indexes anew that have misled a reader.
+    fn repair_indexes(&mut self) -> Result<()> {
+        let config = self.config.clone();
+        let active = self.segments.keys().next_back().copied();
+        for (base, segment) in &mut self.segments {
+            if segment.index_is_damaged() {
+                segment.rebuild_sparse_indexes(&config)?;
+                if Some(*base) != active {
+                    segment.become_inactive()?;
+                    self.unsynced.segment_rolled(*base);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Deletes segments from the oldest on while `deletes` says so of the segment and the base

@@ -194,6 +194,15 @@ impl ProducerState {
         &self.snapshots
     }
 
+    /// The newest snapshot with an offset from `first` to `last`.
+    pub(crate) fn newest_snapshot(&self, first: i64, last: i64) -> Option<i64> {
+        let snapshots = self.snapshots.iter().rev();
+        snapshots
+            .copied()
+            .find(|offset| *offset <= last)
+            .filter(|offset| *offset >= first)
+    }
+
     /// Notes a snapshot that was found on disk.
     pub(crate) fn add_snapshot(&mut self, offset: i64) {
         self.snapshots.insert(offset);

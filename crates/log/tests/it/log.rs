@@ -420,18 +420,69 @@ fn few_files_stay_open() {
 }
 
 #[test]
-fn a_damaged_index_does_not_mislead_reads() {
+fn a_damaged_index_does_not_mislead_reads_and_is_repaired() {
     let (_, place) = memory();
     let mut log = place.open();
     fill(&mut log, 2);
     let before = records(&log);
     let index = place.directory.join("topic-0/00000000000000000000.index");
-    let file = place
-        .disk
-        .open(&index, ottla_log::disk::OpenMode::Write)
-        .unwrap();
-    for entry in 0..file.length().unwrap() / 8 {
-        file.write_at(&[0, 0, 0, 77], entry * 8 + 4).unwrap();
+    let good = place.disk.read(&index).unwrap().unwrap();
+    let last = u8::try_from(good.len() - 8).unwrap();
+    // An entry that points at no batch, one at a later batch, one behind the end.
+    let later = &good[usize::from(last) + 4..];
+    for position in [&[0, 0, 0, 77], later, &[0, 0, 0x0f, 0xff]] {
+        let file = place
+            .disk
+            .open(&index, ottla_log::disk::OpenMode::Write)
+            .unwrap();
+        for entry in 0..file.length().unwrap() / 8 {
+            file.write_at(position, entry * 8 + 4).unwrap();
+        }
+        assert_eq!(records(&log), before);
+        for (offset, _) in &before {
+            let found = log.offset_for_timestamp(NOW_MS + offset / 2 * 10).unwrap();
+            assert_eq!(found.unwrap().offset.0, offset / 2 * 2);
+        }
+        log.delete_old_segments(NOW_MS).unwrap();
+        assert_eq!(place.disk.read(&index).unwrap().unwrap(), good);
     }
-    assert_eq!(records(&log), before);
+}
+
+#[test]
+fn a_damaged_transaction_index_is_built_anew_at_a_start() {
+    let (_, place) = memory();
+    let mut log = place.open();
+    let options = BatchOptions {
+        producer_id: 1,
+        producer_epoch: 0,
+        base_sequence: 0,
+        is_transactional: true,
+        ..at(Offset(0))
+    };
+    log.append(&batch(options, NOW_MS, &["a"]), client())
+        .unwrap();
+    let options = BatchOptions {
+        base_offset: 1,
+        base_sequence: -1,
+        ..options
+    };
+    let coordinator = ottla_log::Append::new(AppendOrigin::Coordinator, NOW_MS);
+    log.append(&marker(options, ControlRecordType::Abort), coordinator)
+        .unwrap();
+    append(&mut log, NOW_MS, &["b"]);
+    let aborted = log.aborted_transactions(Offset(0), Offset(3)).unwrap();
+    assert_eq!(aborted.len(), 1);
+    let recovery_point = log.close().unwrap();
+    let index = place
+        .directory
+        .join("topic-0/00000000000000000000.txnindex");
+    let good = place.disk.read(&index).unwrap().unwrap();
+    place.disk.replace(&index, &good[..33]).unwrap();
+    let log = place.open_after(recovery_point, true);
+    assert_eq!(
+        log.aborted_transactions(Offset(0), Offset(3)).unwrap(),
+        aborted
+    );
+    assert_eq!(place.disk.read(&index).unwrap().unwrap(), good);
+    assert_eq!(log.producer(ProducerId(1)).unwrap().last_sequence(), 0);
 }

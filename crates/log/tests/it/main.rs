@@ -2,6 +2,8 @@
 
 #![cfg(test)]
 
+mod arbitrary;
+mod disk;
 mod golden;
 mod log;
 mod log_directory;

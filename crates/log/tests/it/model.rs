@@ -7,7 +7,8 @@
 use std::path::Path;
 
 use ottla_log::checkpoint::{OffsetCheckpoint, PartitionOffsets};
-use ottla_log::{Log, LogConfig, MemoryDisk, RealDisk};
+use ottla_log::disk::SyncFault;
+use ottla_log::{Error, Log, LogConfig, MemoryDisk, RealDisk};
 use ottla_protocol::ids::{Offset, ProducerId};
 use ottla_protocol::record::BatchOptions;
 use proptest::prelude::*;
@@ -30,6 +31,10 @@ enum Operation {
     FinishSync,
     Reopen,
     Crash(u64),
+    /// The sync that comes after so many fails, and the power after that.
+    FailSync(u8, u64),
+    /// The disk is full but for so many bytes.
+    FillDisk(u16),
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
@@ -45,6 +50,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => Just(Operation::FinishSync),
         1 => Just(Operation::Reopen),
         2 => any::<u64>().prop_map(Operation::Crash),
+        1 => (0..3u8, any::<u64>()).prop_map(|(good, seed)| Operation::FailSync(good, seed)),
+        1 => (0..1500u16).prop_map(Operation::FillDisk),
     ]
 }
 
@@ -176,6 +183,8 @@ impl Run {
             }
             Operation::Reopen => self.reopen(),
             Operation::Crash(seed) => self.crash(seed),
+            Operation::FailSync(good, seed) => self.fail_sync(good, seed),
+            Operation::FillDisk(bytes) => self.fill_disk(bytes),
         }
         self.check_offsets();
     }
@@ -328,6 +337,46 @@ impl Run {
         self.model.start = start;
         self.check_everything();
         self.checkpoint();
+    }
+
+    /// Whatever a failed sync was to make durable counts as lost, and the directory with it.
+    fn fail_sync(&mut self, good: u8, seed: u64) {
+        let Some(memory) = self.memory.clone() else {
+            return;
+        };
+        memory.set_sync_fault(SyncFault::Once(u64::from(good)));
+        let log = self.log();
+        let result = log.prepare_sync().unwrap().run();
+        match log.complete_sync(result) {
+            Ok(synced) => {
+                memory.set_sync_fault(SyncFault::None);
+                self.model.synced = synced.0;
+                self.checkpoint();
+            }
+            Err(_) => {
+                assert!(log.health().failure().is_some());
+                let refused =
+                    log.append(&batch(at(log.log_end_offset()), NOW_MS, &["x"]), client());
+                assert!(matches!(refused, Err(Error::Poisoned { .. })));
+                self.crash(seed);
+            }
+        }
+    }
+
+    /// An append that finds no room changes nothing.
+    fn fill_disk(&mut self, bytes: u16) {
+        let Some(memory) = self.memory.clone() else {
+            return;
+        };
+        memory.set_capacity_bytes(memory.used_bytes() + u64::from(bytes));
+        let log = self.log();
+        let end = log.log_end_offset();
+        let value = "x".repeat(1500);
+        let result = log.append(&batch(at(end), NOW_MS, &[&value]), client());
+        assert!(result.unwrap_err().is_disk_full());
+        assert_eq!(log.log_end_offset(), end);
+        assert_eq!(log.health().failure(), None);
+        memory.set_capacity_bytes(1 << 40);
     }
 
     fn check_offsets(&mut self) {

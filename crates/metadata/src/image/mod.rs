@@ -10,6 +10,7 @@ mod cluster;
 mod configs;
 mod delegation_tokens;
 mod delta;
+mod describe_quotas;
 mod features;
 mod loader;
 mod quotas;

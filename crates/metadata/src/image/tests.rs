@@ -6,6 +6,7 @@ use ottla_protocol::messages::{
     FeatureLevelRecord, NoOpRecord, TopicRecord,
 };
 use ottla_protocol::record::batches;
+use proptest::prelude::*;
 
 use super::*;
 
@@ -237,4 +238,43 @@ fn a_configuration_without_values_is_gone() {
     };
     assert_eq!(fold(&[set(Some("1")), set(None)]), MetadataImage::default());
     assert_eq!(fold(&[set(None)]), MetadataImage::default());
+}
+
+proptest! {
+    /// Whatever stands in a log, reading and replaying it ends in an image or an error.
+    #[test]
+    fn damaged_records_never_panic(
+        start in 0..200usize,
+        damage in prop::collection::vec((0..400usize, any::<u8>()), 1..4),
+    ) {
+        let values = values(DYNAMIC);
+        let mut image = MetadataImage::default();
+        for (position, value) in values.iter().enumerate() {
+            let mut bytes = value.to_vec();
+            if position >= start {
+                for (at, byte) in &damage {
+                    let length = bytes.len();
+                    bytes[at % length] = *byte;
+                }
+            }
+            let Ok(record) = MetadataRecord::decode(bytes.into()) else { continue };
+            // An image that refused a record is thrown away.
+            if image.replay(&record).is_err() {
+                break;
+            }
+        }
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = MetadataRecord::decode(Bytes::from(bytes.clone()));
+        for kind in 0..32u8 {
+            let mut framed = vec![1, kind, bytes.first().map_or(0, |byte| byte % 5)];
+            framed.extend_from_slice(&bytes);
+            if let Ok(record) = MetadataRecord::decode(framed.into()) {
+                let mut image = MetadataImage::default();
+                let _ = image.replay(&record);
+            }
+        }
+    }
 }

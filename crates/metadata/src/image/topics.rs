@@ -205,14 +205,19 @@ impl PartitionRegistration {
         };
         if change.leader != -2 {
             next.leader = leader(change.leader);
-            next.leader_epoch.0 += 1;
+            next.leader_epoch.0 = next_epoch(NAME, next.leader_epoch.0)?;
         }
         if change.leader_recovery_state != -1 {
             next.leader_recovery_state = recovery_state(NAME, change.leader_recovery_state)?;
         }
-        next.partition_epoch += 1;
+        next.partition_epoch = next_epoch(NAME, next.partition_epoch)?;
         Ok(next)
     }
+}
+
+fn next_epoch(record: &'static str, epoch: i32) -> Result<i32, Error> {
+    let next = epoch.checked_add(1);
+    next.ok_or_else(|| Error::replay(record, format!("there is no epoch after {epoch}")))
 }
 
 fn leader(id: i32) -> Option<BrokerId> {
@@ -467,6 +472,6 @@ fn clear_topic(topic: &mut Arc<TopicImage>) {
         let partition = Arc::make_mut(partition);
         partition.eligible_leader_replicas.clear();
         partition.last_known_eligible_leader_replicas.clear();
-        partition.partition_epoch += 1;
+        partition.partition_epoch = partition.partition_epoch.wrapping_add(1);
     }
 }

@@ -435,3 +435,64 @@ fn feature_levels_that_cannot_be_are_refused_in_kafkas_words() {
          the given upgrade type."
     );
 }
+
+/// The messages are Apache Kafka's; the matches are those of KIP-546.
+#[test]
+fn quotas_are_described_by_what_is_asked_for() {
+    use describe_client_quotas_request::ComponentData;
+    let mut cluster = Cluster::at(30);
+    cluster.quota(&[("user", Some("bob"))], "producer_byte_rate", Some(1.0));
+    cluster.quota(&[("user", None)], "producer_byte_rate", Some(2.0));
+    let both = [("user", Some("bob")), ("client-id", None)];
+    cluster.quota(&both, "producer_byte_rate", Some(3.0));
+    let describe = |components: &[(&str, i8, Option<&str>)], strict: bool| {
+        let component = |(kind, match_type, name): &(&str, i8, Option<&str>)| ComponentData {
+            entity_type: (*kind).into(),
+            match_type: *match_type,
+            r#match: name.map(KafkaString::from),
+            ..Default::default()
+        };
+        let components = components.iter().map(component).collect();
+        let request = DescribeClientQuotasRequest {
+            components,
+            strict,
+            ..Default::default()
+        };
+        cluster
+            .controller
+            .image()
+            .client_quotas()
+            .describe(&request)
+    };
+    let values = |response: DescribeClientQuotasResponse| -> Vec<f64> {
+        let entries = response.entries.unwrap();
+        let mut values: Vec<f64> = entries.iter().map(|entry| entry.values[0].value).collect();
+        values.sort_by(f64::total_cmp);
+        values
+    };
+    assert_eq!(values(describe(&[], false)), [1.0, 2.0, 3.0]);
+    assert_eq!(
+        values(describe(&[("user", 0, Some("bob"))], false)),
+        [1.0, 3.0]
+    );
+    assert_eq!(values(describe(&[("user", 0, Some("bob"))], true)), [1.0]);
+    assert_eq!(values(describe(&[("user", 1, None)], false)), [2.0]);
+    assert_eq!(values(describe(&[("user", 2, None)], true)), [1.0, 2.0]);
+    let refused = |components: &[(&str, i8, Option<&str>)]| {
+        let response = describe(components, false);
+        assert_eq!(response.entries, None);
+        response.error_message.unwrap_or_default().to_string()
+    };
+    assert_eq!(
+        refused(&[("group", 2, None)]),
+        "Unsupported entity type group"
+    );
+    assert_eq!(
+        refused(&[("user", 0, None)]),
+        "Request specified MATCH_TYPE_EXACT, but set match string to null."
+    );
+    assert_eq!(
+        refused(&[("user", 2, None), ("user", 2, None)]),
+        "Entity type user cannot appear more than once in the filter."
+    );
+}

@@ -240,7 +240,8 @@ fn a_bomb_is_refused_whether_or_not_the_codec_is_kept() {
             compression,
             ..context()
         };
-        assert!(validate(&mut buffer, &context).is_err());
+        let error = validate(&mut buffer, &context).unwrap_err();
+        assert_eq!(error.code, ErrorCode::MESSAGE_TOO_LARGE);
     }
 }
 

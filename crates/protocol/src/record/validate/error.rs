@@ -1,4 +1,5 @@
 use crate::ErrorCode;
+use crate::compression::CompressionError;
 use crate::record::{BuildError, RecordError};
 
 /// Why records may not be appended.
@@ -48,6 +49,10 @@ impl From<RecordError> for ValidationError {
             RecordError::InvalidLength(_)
             | RecordError::UnexpectedMagic(_)
             | RecordError::CrcMismatch { .. } => ErrorCode::CORRUPT_MESSAGE,
+            // A producer splits a batch that is too large, and its parts may pass.
+            RecordError::Compression(CompressionError::LimitExceeded { .. }) => {
+                ErrorCode::MESSAGE_TOO_LARGE
+            }
             // Apache Kafka has no code for these: the exception of a library comes through.
             RecordError::UnknownCodec(_)
             | RecordError::InvalidVarint(_)

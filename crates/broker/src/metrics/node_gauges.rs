@@ -1,0 +1,73 @@
+//! A node's sizes and offsets, as of now.
+
+use ottla_metadata::image::MetadataImage;
+
+use super::gauges::{GaugeSource, LogGauges, NodeGauges};
+use crate::node::Node;
+
+impl GaugeSource for Node {
+    fn node_gauges(&self) -> NodeGauges {
+        let metadata = self.metadata();
+        let mut gauges = NodeGauges {
+            active_controller: true,
+            last_applied_record_offset: metadata.offset,
+            offline_log_directory_count: count(
+                self.directories()
+                    .all()
+                    .iter()
+                    .filter(|directory| directory.is_offline()),
+            ),
+            ..NodeGauges::default()
+        };
+        count_cluster(&metadata.image, &mut gauges);
+        for partition in self.partitions().all() {
+            let replica = partition.read_lock();
+            gauges.partition_count += 1;
+            if replica.is_offline() {
+                gauges.offline_replica_count += 1;
+            } else if replica.state().leader == Some(self.broker_id()) {
+                gauges.leader_count += 1;
+                let state = replica.state();
+                gauges.under_replicated_partitions +=
+                    u64::from(state.isr.len() < state.replicas.len());
+            }
+        }
+        gauges
+    }
+
+    fn log_gauges(&self) -> Vec<LogGauges> {
+        let gauges = self.partitions().all().into_iter().map(|partition| {
+            let replica = partition.read_lock();
+            LogGauges {
+                topic: partition.topic().to_string(),
+                partition: partition.index(),
+                size: replica.log.size(),
+                segments: replica.log.segment_count() as u64,
+                log_start_offset: replica.log.log_start_offset().0,
+                log_end_offset: replica.log.log_end_offset().0,
+            }
+        });
+        gauges.collect()
+    }
+}
+
+fn count<T>(items: impl Iterator<Item = T>) -> u64 {
+    u64::try_from(items.count()).unwrap_or(u64::MAX)
+}
+
+fn count_cluster(image: &MetadataImage, gauges: &mut NodeGauges) {
+    for broker in image.cluster().brokers().values() {
+        if broker.fenced {
+            gauges.fenced_broker_count += 1;
+        } else {
+            gauges.active_broker_count += 1;
+        }
+    }
+    for topic in image.topics().in_name_order() {
+        gauges.global_topic_count += 1;
+        for partition in topic.partitions().values() {
+            gauges.global_partition_count += 1;
+            gauges.offline_partitions_count += u64::from(partition.leader.is_none());
+        }
+    }
+}

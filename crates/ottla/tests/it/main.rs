@@ -1,0 +1,5 @@
+//! The binary as its users call it.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+mod storage;
