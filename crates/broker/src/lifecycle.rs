@@ -143,7 +143,7 @@ fn heartbeat(node: &Arc<Node>) {
     node.lifecycle().state.lock().heartbeat_is_scheduled = false;
     let answered = Arc::clone(node);
     send_heartbeat(node, move |response| {
-        heartbeat_answered(&answered, response)
+        heartbeat_answered(&answered, response);
     });
 }
 

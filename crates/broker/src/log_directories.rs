@@ -300,6 +300,7 @@ impl LogDirectories {
             index: index.0,
             directory_id: self.directories[position].id,
             broker_id: node.broker_id(),
+            metrics: node.metrics().topic(topic.name()),
         };
         Ok(Arc::new(Partition::new(
             identity,

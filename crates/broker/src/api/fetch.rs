@@ -259,6 +259,20 @@ impl DelayedFetch {
             .collect()
     }
 
+    fn count(&self, read: &ReadAll) {
+        let all = self.node.metrics().all_topics();
+        for (resolved, answer) in self.partitions.iter().zip(&read.answers) {
+            let topic = resolved.as_ref().ok().map(|partition| partition.metrics());
+            for metrics in topic.into_iter().chain([all]) {
+                metrics.total_fetch_requests.add(1);
+                metrics.bytes_out.add(answer.records_bytes());
+                if answer.error != ErrorCode::NONE {
+                    metrics.failed_fetch_requests.add(1);
+                }
+            }
+        }
+    }
+
     fn answer(&self, context: RequestContext, session: FetchContext, read: ReadAll) {
         let states: Vec<AnswerState> = read.answers.iter().map(answer_state).collect();
         let topics: Vec<TopicKey> = session
@@ -268,6 +282,7 @@ impl DelayedFetch {
             .collect();
         let leaders = self.leaders(&context, &read.answers);
         let now_ms = self.node.environment().clock.monotonic_ms();
+        self.count(&read);
         let (session_id, send) = self.node.fetch_sessions().answer(session, &states, now_ms);
         let partitions = topics
             .into_iter()

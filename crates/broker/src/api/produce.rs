@@ -157,6 +157,18 @@ impl Appending<'_> {
             };
             replica.append_as_leader(records, &mut context)
         });
+        let counted = [replica.metrics(), self.node.metrics().all_topics()];
+        for metrics in counted {
+            metrics.total_produce_requests.add(1);
+            match &appended {
+                Ok(appended) if appended.bytes > 0 => {
+                    metrics.bytes_in.add(appended.bytes);
+                    metrics.messages_in.add(appended.records as u64);
+                }
+                Ok(_) => {}
+                Err(_) => metrics.failed_produce_requests.add(1),
+            }
+        }
         match appended {
             Ok(appended) => {
                 let response = taken(partition.index, &appended);

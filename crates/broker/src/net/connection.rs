@@ -2,13 +2,15 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use ottla_protocol::ApiKey;
 use tokio::net::TcpStream;
 use tokio::sync::{oneshot, watch};
 
 use super::frame_reader::{FrameError, FrameReader};
 use super::response_writer::ResponseWriter;
+use crate::metrics::RequestTimes;
 use crate::node::Node;
 use crate::request::{ConnectionContext, Reply};
 
@@ -31,6 +33,53 @@ enum ConnectionError {
 enum Filled {
     Bytes,
     End,
+}
+
+/// Measures one request for the metrics.
+struct RequestTimer {
+    api_key: Option<ApiKey>,
+    version: i16,
+    bytes: usize,
+    started: Instant,
+}
+
+impl RequestTimer {
+    fn start(frame: &[u8]) -> RequestTimer {
+        let number = |at: usize| match frame.get(at..at + 2) {
+            Some([high, low]) => i16::from_be_bytes([*high, *low]),
+            _ => -1,
+        };
+        RequestTimer {
+            api_key: ApiKey::from_code(number(0)),
+            version: number(2),
+            bytes: frame.len(),
+            started: Instant::now(),
+        }
+    }
+
+    fn record(self, node: &Node, handled: Instant, answered: Instant) {
+        let Some(api_key) = self.api_key else {
+            return;
+        };
+        let micros = |from: Instant, to: Instant| {
+            u64::try_from(to.saturating_duration_since(from).as_micros()).unwrap_or(u64::MAX)
+        };
+        let now = Instant::now();
+        let times = RequestTimes {
+            local: micros(self.started, handled),
+            remote: micros(handled, answered),
+            throttle: 0,
+            response_send: micros(answered, now),
+            total: micros(self.started, now),
+        };
+        let metrics = node.metrics();
+        metrics
+            .request(api_key)
+            .record(self.version, self.bytes, times);
+        if api_key == ApiKey::Fetch {
+            metrics.fetch(false).record(self.version, self.bytes, times);
+        }
+    }
 }
 
 pub(super) struct Connection {
@@ -87,6 +136,7 @@ impl Connection {
                     Filled::End => return Ok(()),
                 }
             };
+            let request = RequestTimer::start(&frame);
             let (sender, reply) = oneshot::channel();
             self.node.handle(
                 &self.context,
@@ -95,7 +145,10 @@ impl Connection {
                     let _ = sender.send(reply);
                 }),
             );
-            match reply.await {
+            let handled = Instant::now();
+            let reply = reply.await;
+            let answered = Instant::now();
+            match reply {
                 Ok(Reply::Response(frame)) => {
                     ResponseWriter::new(&self.stream, &self.node, self.idle)
                         .write(frame)
@@ -104,6 +157,7 @@ impl Connection {
                 Ok(Reply::Nothing) => {}
                 Ok(Reply::Close) | Err(_) => return Ok(()),
             }
+            request.record(&self.node, handled, answered);
             tokio::task::coop::consume_budget().await;
         }
     }

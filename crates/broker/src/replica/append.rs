@@ -73,6 +73,8 @@ impl Replica {
             log_append_time_ms,
             log_start_offset: info.log_start_offset.0,
             leader_epoch: self.state().leader_epoch,
+            bytes: info.size,
+            records: validated.record_count,
             effects,
         })
     }

@@ -14,6 +14,7 @@ use super::append::AppendContext;
 use super::group_commit::GroupCommit;
 use super::high_watermark::LeaderProgress;
 use super::settings::PartitionSettings;
+use crate::metrics::TopicMetrics;
 use crate::purgatory::Watchers;
 
 /// Which records a reader may see.
@@ -75,6 +76,8 @@ pub(crate) struct Appended {
     pub(crate) log_append_time_ms: i64,
     pub(crate) log_start_offset: i64,
     pub(crate) leader_epoch: LeaderEpoch,
+    pub(crate) bytes: u64,
+    pub(crate) records: usize,
     pub(crate) effects: Effects,
 }
 
@@ -137,6 +140,7 @@ pub(crate) struct Partition {
     directory_id: Uuid,
     broker_id: BrokerId,
     watchers: Arc<Watchers>,
+    metrics: Arc<TopicMetrics>,
     replica: RwLock<Replica>,
 }
 
@@ -148,6 +152,7 @@ pub(crate) struct PartitionIdentity {
     pub(crate) index: i32,
     pub(crate) directory_id: Uuid,
     pub(crate) broker_id: BrokerId,
+    pub(crate) metrics: Arc<TopicMetrics>,
 }
 
 impl Partition {
@@ -168,6 +173,7 @@ impl Partition {
             directory_id: identity.directory_id,
             broker_id: identity.broker_id,
             watchers: Arc::default(),
+            metrics: identity.metrics,
             replica: RwLock::new(Replica {
                 log,
                 settings,
@@ -202,6 +208,10 @@ impl Partition {
 
     pub(crate) fn directory_id(&self) -> Uuid {
         self.directory_id
+    }
+
+    pub(crate) fn metrics(&self) -> &TopicMetrics {
+        &self.metrics
     }
 
     pub(crate) fn watchers(&self) -> &Arc<Watchers> {
