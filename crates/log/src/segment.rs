@@ -41,6 +41,9 @@ pub(crate) struct Segment {
     created_ms: i64,
     bytes_since_last_index_entry: u64,
     roll_jitter_ms: i64,
+    /// Whether the index files are as long as those of an active segment: made so by the first
+    /// append, since most segments that are opened get none.
+    has_index_room: bool,
     /// Set by a reader that an index entry has misled.
     index_is_damaged: AtomicBool,
 }
@@ -72,6 +75,7 @@ impl Segment {
         file.set_length(0)
             .doing("truncate", &segment.path(FileKind::Log))?;
         segment.reset_indexes(config.segment_index_bytes)?;
+        segment.has_index_room = true;
         segment.max_timestamp = OnceLock::from(segment.no_timestamp());
         Ok(segment)
     }
@@ -100,6 +104,7 @@ impl Segment {
             created_ms: now_ms,
             bytes_since_last_index_entry: 0,
             roll_jitter_ms,
+            has_index_room: false,
             index_is_damaged: AtomicBool::new(false),
         }
     }
@@ -188,7 +193,16 @@ impl Segment {
     }
 
     /// Appends whole batches, which the caller has checked, with one write.
-    pub(crate) fn append(&mut self, bytes: &[u8], batches: &[Batch], interval: u64) -> Result<()> {
+    pub(crate) fn append(
+        &mut self,
+        bytes: &[u8],
+        batches: &[Batch],
+        config: &LogConfig,
+    ) -> Result<()> {
+        if !self.has_index_room {
+            self.resize_indexes(config.segment_index_bytes)?;
+            self.has_index_room = true;
+        }
         let start = self.size;
         self.write(bytes, start)?;
         for batch in batches {
@@ -196,7 +210,7 @@ impl Segment {
                 position: start + batch.position,
                 ..*batch
             };
-            self.index_batch(&batch, interval)?;
+            self.index_batch(&batch, config.index_interval_bytes)?;
         }
         if self.first_timestamp.is_none() && start == 0 {
             self.first_timestamp = batches.first().map(|batch| batch.max_timestamp);
@@ -353,7 +367,7 @@ impl Segment {
 
     /// Builds the offset and time index anew from the batches.
     pub(crate) fn rebuild_sparse_indexes(&mut self, config: &LogConfig) -> Result<()> {
-        self.reset_sparse_indexes(config.segment_index_bytes)?;
+        self.reset_sparse_indexes(0)?;
         self.index_is_damaged.store(false, Ordering::Relaxed);
         let file = self.file()?;
         let mut headers = Headers::new(&*file, 0, self.size);
@@ -416,7 +430,7 @@ impl Segment {
     }
 
     /// Cuts the batches of `offset` and above, durably; the files stay ready for appends.
-    pub(crate) fn truncate_to(&mut self, offset: i64, config: &LogConfig) -> Result<()> {
+    pub(crate) fn truncate_to(&mut self, offset: i64) -> Result<()> {
         let position = self.find_batch(offset)?.map(|batch| batch.position);
         if let Some(position) = position {
             self.set_size(position)?;
@@ -424,11 +438,11 @@ impl Segment {
                 .sync_data()
                 .map_err(self.failed("sync", FileKind::Log))?;
         }
-        self.truncate_indexes(offset, config)
+        self.truncate_indexes(offset)
     }
 
     /// Drops the index entries of `offset` and above.
-    pub(crate) fn truncate_indexes(&mut self, offset: i64, config: &LogConfig) -> Result<()> {
+    fn truncate_indexes(&mut self, offset: i64) -> Result<()> {
         let path = self.path(FileKind::OffsetIndex);
         self.offset_index
             .truncate_to(&self.files, offset)
@@ -438,7 +452,6 @@ impl Segment {
             .truncate_to(&self.files, offset)
             .doing("truncate", &path)?;
         self.transaction_index.truncate_to(&self.files, offset)?;
-        self.resize_indexes(config.segment_index_bytes)?;
         if self.size == 0 {
             self.first_timestamp = None;
         }
@@ -488,6 +501,7 @@ impl Segment {
     }
 
     fn reset_sparse_indexes(&mut self, index_bytes: u64) -> Result<()> {
+        self.has_index_room = false;
         let path = self.path(FileKind::OffsetIndex);
         self.offset_index
             .reset(&self.files, index_bytes)
@@ -501,8 +515,7 @@ impl Segment {
         Ok(())
     }
 
-    /// Makes the index files as long as those of an active segment are.
-    pub(crate) fn resize_indexes(&mut self, index_bytes: u64) -> Result<()> {
+    fn resize_indexes(&mut self, index_bytes: u64) -> Result<()> {
         let path = self.path(FileKind::OffsetIndex);
         self.offset_index
             .resize(&self.files, index_bytes)
@@ -516,6 +529,7 @@ impl Segment {
     /// Ends the segment: the largest timestamp gets its entry, and the indexes lose their room.
     pub(crate) fn become_inactive(&mut self) -> Result<()> {
         self.append_max_timestamp()?;
+        self.has_index_room = false;
         self.resize_indexes(0)
     }
 
@@ -561,9 +575,9 @@ impl Segment {
     }
 
     /// Undoes an append that failed half-way.
-    pub(crate) fn roll_back(&mut self, offset: i64, size: u64, config: &LogConfig) -> Result<()> {
+    pub(crate) fn roll_back(&mut self, offset: i64, size: u64) -> Result<()> {
         self.set_size(size)?;
-        self.truncate_indexes(offset, config)
+        self.truncate_indexes(offset)
     }
 
     /// Tells the segment that its directory has another name now.

@@ -83,6 +83,7 @@ impl Log {
     /// appended again: see [`AppendInfo::duplicate`].
     pub fn append(&mut self, batches: &[u8], append: Append) -> Result<AppendInfo> {
         self.health.check()?;
+        self.check_end()?;
         let (parsed, bytes) = self.analyze(batches, append.origin)?;
         let (Some(first), Some(last)) = (parsed.first(), parsed.last()) else {
             return Err(Error::InvalidBatch("there is no whole batch".to_owned()));
@@ -125,6 +126,7 @@ impl Log {
             });
         }
         self.log_end_offset = info.last_offset.0 + 1;
+        self.indexes_are_dirty = true;
         for update in changes.appends {
             self.producer_state.update(update);
         }
@@ -133,6 +135,21 @@ impl Log {
         }
         self.producer_state.set_map_end_offset(self.log_end_offset);
         Ok(info)
+    }
+
+    /// Before the first append: the checkpoint that said where the log ends must be right.
+    fn check_end(&mut self) -> Result<()> {
+        if !self.end_is_checked {
+            let active = self.active_segment()?;
+            let (end, size) = (active.read_next_offset()?, active.size());
+            if end != self.log_end_offset {
+                let reason = format!("the log ends at {end}, not at its recovery point");
+                let offset = self.log_end_offset();
+                return Err(self.active_segment()?.corrupt(size, offset, reason));
+            }
+            self.end_is_checked = true;
+        }
+        Ok(())
     }
 
     /// The headers of the batches, with positions from the start of `batches`.
@@ -243,14 +260,14 @@ impl Log {
         let config = self.config.clone();
         let segment = self.active_segment()?;
         let size_before = segment.size();
-        let mut result = segment.append(bytes, parsed, config.index_interval_bytes);
+        let mut result = segment.append(bytes, parsed, &config);
         if result.is_ok() {
             result = aborted
                 .iter()
                 .try_for_each(|entry| segment.append_aborted(entry));
         }
         if let Err(error) = result {
-            if let Err(second) = segment.roll_back(end_before, size_before, &config) {
+            if let Err(second) = segment.roll_back(end_before, size_before) {
                 self.health
                     .poison(&format_args!("{error}; and then: {second}"));
             } else if error.is_directory_failure() {

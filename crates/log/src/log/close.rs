@@ -17,11 +17,19 @@ impl Log {
         if self.producer_state.take_snapshot(&*disk, &directory)? {
             self.unsynced.snapshot_written(log_end_offset);
         }
+        let is_idle = !self.needs_sync() && !self.indexes_are_dirty;
         let active = self.active_segment()?;
         let base = active.base_offset();
-        active.become_inactive()?;
-        self.unsynced.segment_rolled(base);
-        let recovery_point = self.sync()?;
+        if !is_idle {
+            active.become_inactive()?;
+            self.unsynced.segment_rolled(base);
+        }
+        let recovery_point = if is_idle {
+            self.synced_end_offset()
+        } else {
+            self.sync()?
+        };
+        self.indexes_are_dirty = false;
         for segment in self.segments.values() {
             segment.close_files();
         }

@@ -105,8 +105,12 @@ pub struct Log {
     recent: RecentBatches,
     log_start_offset: i64,
     log_end_offset: i64,
+    /// Whether the end was found in the log, and not only in the checkpoint of a clean stop.
+    end_is_checked: bool,
     high_watermark: i64,
     synced_end_offset: i64,
+    /// Whether the active segment's indexes have entries that no sync has covered.
+    indexes_are_dirty: bool,
     unsynced: sync::Unsynced,
     leader_epochs: LeaderEpochs,
     producer_state: ProducerState,

@@ -30,7 +30,7 @@ impl Log {
             end,
             ..
         } = loader;
-        let mut log = Self {
+        let log = Self {
             open_files: options.open_files,
             health: options.health,
             directory,
@@ -40,15 +40,15 @@ impl Log {
             recent: RecentBatches::default(),
             log_start_offset: end.log_start_offset,
             log_end_offset: end.log_end_offset,
+            end_is_checked: end.is_checked,
             high_watermark: end.log_start_offset,
             synced_end_offset: end.recovery_point,
+            indexes_are_dirty: false,
             unsynced,
             leader_epochs,
             producer_state,
             pending_deletions: VecDeque::new(),
         };
-        let index_bytes = log.config.segment_index_bytes;
-        log.active_segment()?.resize_indexes(index_bytes)?;
         // Thousands of logs may be opened that nobody reads soon.
         for segment in log.segments.values() {
             segment.close_files();

@@ -24,6 +24,7 @@ use crate::segment_files::{FileKind, SegmentFiles};
 pub(super) struct LoadedOffsets {
     pub(super) log_start_offset: i64,
     pub(super) log_end_offset: i64,
+    pub(super) is_checked: bool,
     pub(super) recovery_point: i64,
 }
 
@@ -66,7 +67,12 @@ impl<'a> Loader<'a> {
         self.add_segments(&found);
         let rebuilt = self.rebuild_missing_indexes(&found)?;
         let recovered = !self.options.clean_shutdown && self.recover_above_recovery_point()?;
-        self.end.log_end_offset = self.find_log_end()?;
+        let checkpointed = self.end_by_checkpoint().filter(|_| !rebuilt);
+        self.end.is_checked = checkpointed.is_none();
+        self.end.log_end_offset = match checkpointed {
+            Some(log_end_offset) => log_end_offset,
+            None => self.find_log_end()?,
+        };
         self.finish_offsets();
         self.load_producer_state(recovered && !rebuilt)
     }
@@ -170,7 +176,7 @@ impl<'a> Loader<'a> {
         let Some(segment) = self.segments.get_mut(&base) else {
             return Ok(false);
         };
-        segment.reset_indexes(config.segment_index_bytes)?;
+        segment.reset_indexes(0)?;
         let file = segment.file()?;
         let size = segment.size();
         let mut batches = WholeBatches::new(&*file, 0, size);
@@ -260,6 +266,22 @@ impl<'a> Loader<'a> {
                 .doing("sync", &self.directory)?;
         }
         Ok(())
+    }
+
+    /// Where the log ends if it was stopped cleanly: two files say so independently, the recovery
+    /// point and the name of the snapshot that a clean stop leaves. Thousands of logs then need
+    /// not be opened at a start.
+    fn end_by_checkpoint(&self) -> Option<i64> {
+        let end = self.options.recovery_point.0;
+        let (base, last) = self.segments.last_key_value()?;
+        let fits = if last.size() > 0 {
+            end > *base
+        } else {
+            end == *base
+        };
+        let is_known = self.producer_state.snapshots().contains(&end);
+        let is_used = self.options.clean_shutdown && fits && is_known;
+        (is_used && end >= self.options.log_start_offset.0).then_some(end)
     }
 
     fn find_log_end(&mut self) -> Result<i64> {

@@ -33,6 +33,7 @@ impl Log {
 
     fn cut_to(&mut self, offset: i64, now_ms: i64) -> Result<()> {
         self.unsynced.truncated();
+        self.indexes_are_dirty = true;
         self.recent.clear();
         self.synced_end_offset = self.synced_end_offset.min(offset);
         while let Some(entry) = self.segments.last_entry() {
@@ -45,8 +46,8 @@ impl Log {
         self.disk()
             .sync_directory(&self.directory)
             .doing("sync", &self.directory)?;
-        let config = self.config.clone();
-        self.active_segment()?.truncate_to(offset, &config)?;
+        self.active_segment()?.truncate_to(offset)?;
+        self.end_is_checked = true;
         self.log_end_offset = offset;
         self.log_start_offset = self.log_start_offset.min(offset);
         self.high_watermark = self.high_watermark.min(offset);
@@ -67,6 +68,7 @@ impl Log {
 
     fn start_at(&mut self, offset: i64, now_ms: i64) -> Result<()> {
         self.unsynced.truncated();
+        self.indexes_are_dirty = true;
         self.recent.clear();
         self.synced_end_offset = offset;
         while let Some((_, segment)) = self.segments.pop_last() {
@@ -79,6 +81,7 @@ impl Log {
             .doing("sync", &self.directory)?;
         self.segments.insert(offset, segment);
         self.unsynced.segment_rolled(offset);
+        self.end_is_checked = true;
         self.log_start_offset = offset;
         self.log_end_offset = offset;
         self.high_watermark = offset;
