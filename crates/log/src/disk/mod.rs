@@ -155,6 +155,9 @@ impl dyn Disk + '_ {
             missing.push(ancestor);
             ancestor = parent(ancestor);
         }
+        if missing.is_empty() {
+            return Ok(());
+        }
         self.create_directory(path)?;
         missing
             .iter()

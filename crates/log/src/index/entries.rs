@@ -169,10 +169,16 @@ impl<const N: usize> Entries<N> {
     }
 
     /// Empties the index and makes its file `bytes` long.
+    ///
+    /// Never shorter than an entry of zeros, which counts for nothing: ext4 takes a file that is
+    /// cut to nothing and written again for one being replaced, and waits for the disk.
     pub(super) fn reset(&mut self, files: &SegmentFiles, bytes: u64) -> io::Result<()> {
         let file = self.file(files)?;
-        file.set_length(0)?;
-        file.set_length(bytes / N as u64 * N as u64)?;
+        if file.length()? > 0 {
+            file.write_at(&[0; N], 0)?;
+            file.set_length(N as u64)?;
+        }
+        file.set_length((bytes / N as u64).max(1) * N as u64)?;
         self.count.store(0, Ordering::Relaxed);
         Ok(())
     }
