@@ -6,18 +6,25 @@ use ottla_metadata::controller::Decision;
 use ottla_protocol::messages::Response;
 
 use crate::controller::Active;
+use crate::environment::JobKind;
 use crate::node::Node;
 use crate::request::RequestContext;
 
-/// Answers with the controller's decision, once it is committed.
+/// Answers with the controller's decision, once it is committed and this broker has applied it.
+///
+/// Whoever hears that a topic was made asks this broker for it at once: the answer takes its turn behind the
+/// metadata that the decision changed, so that it is found.
 pub(super) fn to_controller<R: Response + Send + 'static>(
     node: &Arc<Node>,
     context: RequestContext,
     decide: impl FnOnce(&mut Active<'_>) -> Decision<R> + Send + 'static,
 ) {
+    let this = Arc::clone(node);
     node.controller()
         .decide(node, decide, move |response| match response {
-            Ok(response) => context.respond(&response),
+            Ok(response) => {
+                this.submit(JobKind::Metadata, move |_| context.respond(&response));
+            }
             Err(error) => {
                 tracing::info!(%error, api = %context.api_key, "the controller did not answer");
                 context.close();
