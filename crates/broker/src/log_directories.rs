@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use ottla_log::checkpoint::PartitionOffsets;
 use ottla_log::directory::{
@@ -502,4 +502,26 @@ fn check_identity(
         }
         _ => Ok(()),
     }
+}
+
+/// Closes partitions on several threads, since each waits for the disk a few times and the disk
+/// serves who waits together; says whether all could be closed.
+pub(crate) fn close_all(partitions: &[Arc<Partition>], threads: usize) -> bool {
+    let next = AtomicUsize::new(0);
+    let is_clean = AtomicBool::new(true);
+    let work = || {
+        while let Some(partition) = partitions.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if let Err(error) = partition.close() {
+                is_clean.store(false, Ordering::Relaxed);
+                tracing::error!(topic = %partition.topic(), partition = partition.index(), %error, "a log could not be closed");
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads.min(partitions.len()) {
+            scope.spawn(work);
+        }
+        work();
+    });
+    is_clean.into_inner()
 }

@@ -19,7 +19,7 @@ use crate::environment::{Environment, JobKind};
 use crate::error::Error;
 use crate::fetch_session::FetchSessions;
 use crate::lifecycle::Lifecycle;
-use crate::log_directories::LogDirectories;
+use crate::log_directories::{LogDirectories, close_all};
 use crate::metadata_publisher::PublishedMetadata;
 use crate::metrics::{GaugeSource, Metrics};
 use crate::net::ConnectionCounts;
@@ -28,6 +28,9 @@ use crate::producer_ids::ProducerIds;
 use crate::replica::PartitionTable;
 use crate::request::{ConnectionContext, Reply, RequestContext, Responder, parse_head};
 use crate::timer::Timers;
+
+/// How many threads close logs at a stop; they do little but wait for the disk.
+const CLOSING_THREADS: usize = 16;
 
 /// Whether the node serves clients yet, or no more.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -363,13 +366,8 @@ impl Node {
         self.set_state(NodeState::Stopped);
         self.timers.clear();
         let partitions = self.partitions.all();
-        let mut is_clean = true;
-        for partition in &partitions {
-            if let Err(error) = partition.close() {
-                is_clean = false;
-                tracing::error!(topic = %partition.topic(), partition = partition.index(), %error, "a log could not be closed");
-            }
-        }
+        let threads = self.environment.jobs.parallelism(CLOSING_THREADS);
+        let mut is_clean = close_all(&partitions, threads);
         self.directories.write_recovery_points(&partitions);
         self.directories.write_log_start_offsets(&partitions);
         self.directories.write_high_watermarks(&partitions);
