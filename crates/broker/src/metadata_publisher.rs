@@ -1,6 +1,7 @@
 //! Applies committed metadata to this broker: partitions come, change and go.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ottla_metadata::config::TopicConfig;
 use ottla_metadata::image::{
@@ -10,6 +11,9 @@ use ottla_protocol::ids::{PartitionIndex, TopicId};
 
 use crate::node::Node;
 use crate::replica::{Offline, Partition, PartitionSettings, PartitionState};
+
+/// How many logs are opened at once.
+const OPENING_THREADS_MAX: usize = 8;
 
 /// An image that is in force, and where in the log it stands.
 #[derive(Debug, Default)]
@@ -33,6 +37,7 @@ pub(crate) fn apply(node: &Arc<Node>, metadata: &Arc<PublishedMetadata>, delta: 
     for topic_id in delta.topics_deleted.keys() {
         delete_topic(node, *topic_id);
     }
+    open_missing(node, &metadata.image, delta);
     let mut changed = Vec::new();
     for (topic_id, indexes) in &delta.partitions {
         let Some(topic) = metadata.image.topics().get(*topic_id) else {
@@ -40,7 +45,7 @@ pub(crate) fn apply(node: &Arc<Node>, metadata: &Arc<PublishedMetadata>, delta: 
         };
         for index in indexes {
             if let Some(registration) = topic.partition(*index) {
-                let applied = apply_partition(node, &metadata.image, (topic, *index), registration);
+                let applied = apply_partition(node, (topic, *index), registration);
                 changed.extend(applied);
             }
         }
@@ -71,10 +76,76 @@ fn delete_partition(node: &Arc<Node>, partition: &Arc<Partition>) {
     node.directories().delete(node, partition);
 }
 
+/// A partition that is to be here and is not yet.
+struct Missing {
+    topic: Arc<TopicImage>,
+    index: PartitionIndex,
+    settings: PartitionSettings,
+}
+
+/// Opens the logs of partitions that are new here, several at once: each waits for the disk.
+fn open_missing(node: &Arc<Node>, image: &MetadataImage, delta: &MetadataDelta) {
+    let mut missing = Vec::new();
+    for (topic_id, indexes) in &delta.partitions {
+        let Some(topic) = image.topics().get(*topic_id) else {
+            continue;
+        };
+        let settings = settings(node, image, topic.name());
+        for index in indexes {
+            let is_here = topic
+                .partition(*index)
+                .is_some_and(|partition| partition.replicas.contains(&node.broker_id()));
+            if is_here && node.partitions().partition(*topic_id, index.0).is_none() {
+                missing.push(Missing {
+                    topic: Arc::clone(topic),
+                    index: *index,
+                    settings: settings.clone(),
+                });
+            }
+        }
+    }
+    let threads = node
+        .environment()
+        .jobs
+        .parallelism(OPENING_THREADS_MAX)
+        .min(missing.len());
+    if threads <= 1 {
+        missing.iter().for_each(|missing| open(node, missing));
+        return;
+    }
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some(missing) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    open(node, missing);
+                }
+            });
+        }
+    });
+}
+
+fn open(node: &Node, missing: &Missing) {
+    let Some(registration) = missing.topic.partition(missing.index) else {
+        return;
+    };
+    let opened = node.directories().open_partition(
+        node,
+        (&missing.topic, missing.index),
+        registration,
+        missing.settings.clone(),
+    );
+    match opened {
+        Ok(partition) => node.partitions().insert(partition),
+        Err(error) => {
+            tracing::error!(topic = %missing.topic.name(), partition = missing.index.0, %error, "a partition could not be opened");
+        }
+    }
+}
+
 /// Brings one partition to what the image says; it comes back if it is here.
 fn apply_partition(
     node: &Arc<Node>,
-    image: &MetadataImage,
     (topic, index): (&TopicImage, PartitionIndex),
     registration: &PartitionRegistration,
 ) -> Option<Arc<Partition>> {
@@ -85,25 +156,8 @@ fn apply_partition(
         }
         return None;
     }
-    let partition = match existing {
-        Some(partition) => partition,
-        None => {
-            let settings = settings(node, image, topic.name());
-            match node
-                .directories()
-                .open_partition(node, (topic, index), registration, settings)
-            {
-                Ok(partition) => {
-                    node.partitions().insert(Arc::clone(&partition));
-                    partition
-                }
-                Err(error) => {
-                    tracing::error!(topic = %topic.name(), partition = index.0, %error, "a partition could not be opened");
-                    return None;
-                }
-            }
-        }
-    };
+    // One that could not be opened stays away.
+    let partition = existing?;
     let state = PartitionState {
         leader: registration.leader,
         leader_epoch: registration.leader_epoch,

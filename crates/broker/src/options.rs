@@ -159,6 +159,7 @@ pub struct BrokerSettings {
     pub metadata_log_max_record_bytes_between_snapshots: i64,
     pub metadata_log_max_snapshot_interval_ms: i64,
     pub metadata_max_idle_interval_ms: i64,
+    pub metadata_max_retention_bytes: u64,
     pub min_insync_replicas: i32,
     pub num_partitions: i32,
     pub num_recovery_threads_per_data_dir: usize,
@@ -204,6 +205,10 @@ impl BrokerSettings {
                 .long("metadata.log.max.record.bytes.between.snapshots"),
             metadata_log_max_snapshot_interval_ms: values
                 .long("metadata.log.max.snapshot.interval.ms"),
+            metadata_max_retention_bytes: u64::try_from(
+                values.long("metadata.max.retention.bytes"),
+            )
+            .unwrap_or(u64::MAX),
             metadata_max_idle_interval_ms: values.long("metadata.max.idle.interval.ms"),
             min_insync_replicas: values.int("min.insync.replicas"),
             num_partitions: values.int("num.partitions"),

@@ -61,6 +61,8 @@ pub(crate) struct Active<'a> {
 struct SnapshotPolicy {
     bytes_max: i64,
     interval_ms: i64,
+    /// How large the log may be before what snapshots hold is deleted from it.
+    retention_bytes: u64,
     bytes_since: i64,
     last_ms: i64,
 }
@@ -156,6 +158,7 @@ impl Core {
                     .broker
                     .metadata_log_max_record_bytes_between_snapshots,
                 interval_ms: options.broker.metadata_log_max_snapshot_interval_ms,
+                retention_bytes: options.broker.metadata_max_retention_bytes,
                 bytes_since: 0,
                 last_ms: environment.clock.monotonic_ms(),
             },
@@ -192,7 +195,10 @@ impl Core {
                     epoch_start_offset,
                 } => self.become_active(epoch, epoch_start_offset)?,
                 Output::Append(batch) => self.append_batch(&batch)?,
-                Output::HighWatermarkAdvanced(offset) => self.high_watermark = offset,
+                Output::HighWatermarkAdvanced(offset) => {
+                    self.high_watermark = offset;
+                    self.log.set_high_watermark(offset);
+                }
                 Output::Resigned { epoch } => self.resign(epoch),
             }
         }
@@ -451,6 +457,8 @@ impl Core {
             .new_snapshot(self.applied_timestamp, values)
             .write(id.epoch, now_ms)?;
         self.log.write_snapshot(id, &bytes)?;
+        self.log
+            .delete_before_snapshots(self.snapshots.retention_bytes, now_ms)?;
         self.quorum.handle(now_ms, Input::SnapshotTaken(id))?;
         tracing::info!(%id, "metadata snapshot written");
         Ok(())

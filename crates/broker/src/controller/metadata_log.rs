@@ -177,6 +177,28 @@ impl MetadataLog {
         Ok(())
     }
 
+    /// Nothing before `offset` is ever taken back.
+    pub(super) fn set_high_watermark(&mut self, offset: Offset) {
+        self.log.set_high_watermark(offset);
+    }
+
+    /// Deletes from a log of more than `retention_bytes` what every snapshot that is kept holds.
+    pub(super) fn delete_before_snapshots(
+        &mut self,
+        retention_bytes: u64,
+        now_ms: i64,
+    ) -> Result<(), Error> {
+        let oldest = self.snapshots()?.first().copied();
+        if let Some(oldest) = oldest
+            && self.log.size() > retention_bytes
+        {
+            self.log.advance_log_start_offset(oldest.offset)?;
+            self.log.delete_old_segments(now_ms)?;
+            self.log.remove_deleted_files(i64::MAX)?;
+        }
+        Ok(())
+    }
+
     /// Starts the log at a snapshot that lies beyond its end.
     pub(super) fn start_at(&mut self, offset: Offset, now_ms: i64) -> Result<(), Error> {
         self.log.truncate_fully_and_start_at(offset, now_ms)?;

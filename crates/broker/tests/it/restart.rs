@@ -24,6 +24,31 @@ fn a_clean_restart_keeps_topics_and_records() {
 }
 
 #[test]
+fn a_node_starts_from_a_snapshot_of_its_metadata() {
+    let settings = [("metadata.log.max.record.bytes.between.snapshots", "100")];
+    let node = TestNode::start_with(22, &settings);
+    let connection = node.connect();
+    let topic = create(&node, &connection, "t", 2, &[("retention.ms", "1234567")]);
+    node.advance(2_000);
+    let later = create(&node, &connection, "later", 1, &[]);
+    let names = node.node().environment().disk.clone();
+    let directory = std::path::Path::new("/data/__cluster_metadata-0");
+    let snapshots = names
+        .list(directory)
+        .unwrap()
+        .into_iter()
+        .filter(|entry| entry.name.ends_with(".checkpoint"))
+        .count();
+    assert!(snapshots > 0);
+    let node = node.restart();
+    let connection = node.connect();
+    for (name, id) in [("t", topic), ("later", later)] {
+        let described = metadata(&node, &connection, name);
+        assert_eq!(described.topics[0].topic_id, id);
+    }
+}
+
+#[test]
 fn after_a_crash_the_node_leads_again() {
     let node = TestNode::start(21);
     let connection = node.connect();
