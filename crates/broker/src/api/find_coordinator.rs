@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ottla_protocol::ids::PartitionIndex;
 use ottla_protocol::messages::find_coordinator_response::Coordinator;
 use ottla_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
-use ottla_protocol::{ErrorCode, KafkaString};
+use ottla_protocol::{ErrorCode, KafkaString, Uuid};
 
 use crate::coordinator::{GROUP_METADATA_TOPIC, partition_of_group};
 use crate::node::Node;
@@ -28,6 +28,10 @@ struct Endpoint {
 }
 
 pub(crate) fn handle(node: &Arc<Node>, context: RequestContext, request: FindCoordinatorRequest) {
+    let is_known_type = matches!(
+        request.key_type,
+        KEY_TYPE_GROUP | KEY_TYPE_TRANSACTION | KEY_TYPE_SHARE
+    );
     let find = |key: &KafkaString| find(node, &context, request.key_type, key);
     if context.version() < VERSION_BATCH {
         let found = find(&request.key);
@@ -50,6 +54,11 @@ pub(crate) fn handle(node: &Arc<Node>, context: RequestContext, request: FindCoo
                 node_id: -1,
                 port: -1,
                 error_code: error.0,
+                error_message: Some(if is_known_type {
+                    KafkaString::new()
+                } else {
+                    message(error)
+                }),
                 ..Coordinator::default()
             },
         })
@@ -71,7 +80,7 @@ fn single_response(found: Result<Endpoint, ErrorCode>) -> FindCoordinatorRespons
         },
         Err(error) => FindCoordinatorResponse {
             error_code: error.0,
-            error_message: Some(KafkaString::from(error.to_string())),
+            error_message: Some(message(error)),
             node_id: -1,
             port: -1,
             ..FindCoordinatorResponse::default()
@@ -89,8 +98,37 @@ fn find(
         KEY_TYPE_GROUP => find_group_coordinator(node, context, key),
         // Transactions and share groups are not served yet; a client that is told so does not wait.
         KEY_TYPE_TRANSACTION => Err(ErrorCode::UNSUPPORTED_VERSION),
-        KEY_TYPE_SHARE if context.version() >= VERSION_SHARE => Err(ErrorCode::UNSUPPORTED_VERSION),
+        KEY_TYPE_SHARE if context.version() >= VERSION_SHARE && is_share_partition(key) => {
+            Err(ErrorCode::UNSUPPORTED_VERSION)
+        }
         _ => Err(ErrorCode::INVALID_REQUEST),
+    }
+}
+
+/// Whether the key is `group:topicId:partition`, as those of share groups' state are.
+fn is_share_partition(key: &str) -> bool {
+    let mut from_end = key.rsplitn(3, ':');
+    let partition = from_end
+        .next()
+        .is_some_and(|part| part.parse::<i32>().is_ok());
+    let topic_id = from_end
+        .next()
+        .is_some_and(|part| part.parse::<Uuid>().is_ok());
+    let group_id = from_end.next().is_some_and(|part| !part.trim().is_empty());
+    partition && topic_id && group_id
+}
+
+/// What Apache Kafka says of an error that has no more to it.
+fn message(error: ErrorCode) -> KafkaString {
+    match error {
+        ErrorCode::COORDINATOR_NOT_AVAILABLE => {
+            KafkaString::from_static("The coordinator is not available.")
+        }
+        ErrorCode::INVALID_REQUEST => KafkaString::from_static(
+            "This most likely occurs because of a request being malformed by the client library or \
+             the message was sent to an incompatible broker. See the broker logs for more details.",
+        ),
+        error => KafkaString::from(error.to_string()),
     }
 }
 
@@ -118,4 +156,26 @@ fn find_group_coordinator(
         host,
         port,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_partition_is_a_group_a_topic_id_and_a_partition() {
+        for key in ["g:AAAAAAAAAAAAAAAAAAAAAQ:0", "a:b:AAAAAAAAAAAAAAAAAAAAAQ:7"] {
+            assert!(is_share_partition(key), "{key}");
+        }
+        for key in [
+            "",
+            "g",
+            "g:AAAAAAAAAAAAAAAAAAAAAQ",
+            " :AAAAAAAAAAAAAAAAAAAAAQ:0",
+            "g:short:0",
+            "g:AAAAAAAAAAAAAAAAAAAAAQ:x",
+        ] {
+            assert!(!is_share_partition(key), "{key}");
+        }
+    }
 }
