@@ -12,8 +12,6 @@ mod rebalance;
 pub use rebalance::decode_assignment;
 mod records;
 mod subscription;
-#[cfg(test)]
-mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

@@ -10,8 +10,6 @@ mod idempotence;
 pub mod partitioner;
 mod responses;
 mod sender;
-#[cfg(test)]
-mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
