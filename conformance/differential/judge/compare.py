@@ -49,7 +49,7 @@ def pattern_of(where):
 def named(value, variables):
     """The value with this broker's own ids replaced by the script's names for them."""
     if isinstance(value, dict):
-        return {name: named(inner, variables) for name, inner in value.items()}
+        return {key: named_id(key, inner, variables) for key, inner in value.items()}
     if isinstance(value, list):
         return [named(inner, variables) for inner in value]
     if isinstance(value, uuid.UUID):
@@ -63,6 +63,13 @@ def named(value, variables):
     return value
 
 
+def named_id(key, value, variables):
+    """A number is an id only where the field says so."""
+    if key == "ProducerId":
+        return next((f"<{name}>" for name, known in variables if known == value), value)
+    return named(value, variables)
+
+
 def base64_of(identifier):
     import base64
 
@@ -74,7 +81,9 @@ def variables_of(conversation):
     made = [
         (name, value)
         for name, value in conversation.variables.items()
-        if isinstance(value, uuid.UUID) and value.int or isinstance(value, str) and len(value) >= 8
+        if isinstance(value, uuid.UUID) and value.int
+        or isinstance(value, str) and len(value) >= 8
+        or isinstance(value, int) and value > 0
     ]
     return sorted(made, key=lambda pair: -len(str(pair[1])))
 
