@@ -311,9 +311,6 @@ impl FetchSessions {
     /// Gives a new session a slot, if one is free or its holder has to yield.
     fn begin(&self, session: Session, now_ms: i64) -> i32 {
         let mut sessions = self.sessions.lock();
-        if session.partitions.by_order.is_empty() {
-            return NO_SESSION;
-        }
         if sessions.len() >= self.slots {
             let Some(evicted) = evictable(&sessions, &session, now_ms) else {
                 return NO_SESSION;

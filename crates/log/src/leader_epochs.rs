@@ -171,7 +171,7 @@ impl LeaderEpochs {
 
     /// The largest epoch up to `epoch` and the offset at which it ended.
     pub(crate) fn end_offset_for(&self, epoch: i32, log_end_offset: i64) -> Option<(i32, i64)> {
-        if epoch < 0 {
+        if epoch == -1 {
             return None;
         }
         let (latest, _) = self.latest()?;

@@ -22,6 +22,7 @@ pub(crate) fn handle(node: &Arc<Node>, context: RequestContext, request: DeleteR
     let topics = request
         .topics
         .iter()
+        .filter(|topic| !topic.partitions.is_empty())
         .map(|topic| {
             let found = node.partitions().by_name(&topic.name);
             let partitions = topic

@@ -8,10 +8,26 @@ use ottla_protocol::{ErrorCode, KafkaString};
 use crate::node::Node;
 use crate::request::RequestContext;
 
-pub(crate) fn handle(_: &Arc<Node>, context: RequestContext, _: DescribeAclsRequest) {
+/// The number of a kind that the client did not know either.
+const UNKNOWN: i8 = 0;
+
+pub(crate) fn handle(_: &Arc<Node>, context: RequestContext, request: DescribeAclsRequest) {
+    let kinds = [
+        request.resource_type_filter,
+        request.pattern_type_filter,
+        request.operation,
+        request.permission_type,
+    ];
+    if kinds.contains(&UNKNOWN) {
+        // Kafka takes the request for malformed.
+        context.close();
+        return;
+    }
     context.respond(&DescribeAclsResponse {
         error_code: ErrorCode::SECURITY_DISABLED.0,
-        error_message: Some(KafkaString::from("No Authorizer is configured.")),
+        error_message: Some(KafkaString::from(
+            "No Authorizer is configured on the broker",
+        )),
         ..DescribeAclsResponse::default()
     });
 }

@@ -21,7 +21,6 @@ pub(crate) fn handle(node: &Arc<Node>, context: RequestContext, request: Describ
     };
     let mut response = DescribeClusterResponse {
         endpoint_type: expected,
-        cluster_id: node.cluster_id().clone(),
         ..DescribeClusterResponse::default()
     };
     if request.endpoint_type != expected {
@@ -29,6 +28,7 @@ pub(crate) fn handle(node: &Arc<Node>, context: RequestContext, request: Describ
         context.respond(&response);
         return;
     }
+    response.cluster_id = node.cluster_id().clone();
     if expected == CONTROLLER_ENDPOINTS {
         response.brokers = controllers(node, &context);
         response.controller_id = node.options().node_id;
@@ -50,15 +50,27 @@ fn refuse(response: &mut DescribeClusterResponse, endpoint_type: i8) {
     let (code, message) = match endpoint_type {
         BROKER_ENDPOINTS | CONTROLLER_ENDPOINTS => (
             ErrorCode::MISMATCHED_ENDPOINT_TYPE,
-            "The request was sent to an endpoint of the wrong type.",
+            format!(
+                "The request was sent to an endpoint of type {}, but we wanted an endpoint of type {}",
+                endpoint_name(response.endpoint_type),
+                endpoint_name(endpoint_type),
+            ),
         ),
         _ => (
             ErrorCode::UNSUPPORTED_ENDPOINT_TYPE,
-            "Unsupported endpoint type.",
+            format!("Unsupported endpoint type {endpoint_type}"),
         ),
     };
     response.error_code = code.0;
     response.error_message = Some(KafkaString::from(message));
+}
+
+fn endpoint_name(endpoint_type: i8) -> &'static str {
+    if endpoint_type == CONTROLLER_ENDPOINTS {
+        "CONTROLLER"
+    } else {
+        "BROKER"
+    }
 }
 
 fn brokers(node: &Node, context: &RequestContext, with_fenced: bool) -> Vec<DescribeClusterBroker> {

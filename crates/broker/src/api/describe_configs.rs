@@ -16,6 +16,7 @@ use ottla_protocol::messages::describe_configs_response::{
 use ottla_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 use ottla_protocol::{ErrorCode, KafkaString};
 
+use super::error_message::INVALID_REQUEST;
 use crate::loggers;
 use crate::node::Node;
 use crate::request::RequestContext;
@@ -106,10 +107,7 @@ fn describe(
         Some(kind @ ConfigResourceType::Group) => {
             describe_group(&own(kind), &node.config_sources(image)).map_err(|error| refusal(&error))
         }
-        None => invalid(format!(
-            "Unsupported resource type: {}",
-            resource.resource_type
-        )),
+        None => invalid(INVALID_REQUEST.to_owned()),
     }
 }
 
@@ -162,6 +160,7 @@ fn shown(config: DescribedConfig, include_synonyms: bool) -> DescribeConfigsReso
             })
             .collect(),
         config_type: config.type_id,
+        documentation: None,
         ..DescribeConfigsResourceResult::default()
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ottla_metadata::controller::validate_topic_name;
 use ottla_protocol::ids::PartitionIndex;
 use ottla_protocol::messages::describe_producers_response::{
     PartitionResponse, ProducerState, TopicResponse,
@@ -9,6 +10,7 @@ use ottla_protocol::messages::describe_producers_response::{
 use ottla_protocol::messages::{DescribeProducersRequest, DescribeProducersResponse};
 use ottla_protocol::{ErrorCode, KafkaString};
 
+use super::error_message::error_message;
 use crate::node::Node;
 use crate::request::RequestContext;
 
@@ -41,6 +43,7 @@ fn describe(node: &Node, topic: &str, index: i32) -> PartitionResponse {
         .partitions()
         .by_name(topic)
         .and_then(|topic| topic.partition(index));
+    let topic_exists = node.metadata().image.topics().get_by_name(topic).is_some();
     let error = match &found {
         Some(partition) => partition.read_lock().check_leader(-1).err(),
         None => {
@@ -57,9 +60,17 @@ fn describe(node: &Node, topic: &str, index: i32) -> PartitionResponse {
             })
         }
     };
+    if let Err(invalid) = validate_topic_name(topic) {
+        response.error_code = invalid.code.0;
+        response.error_message = Some(KafkaString::from(invalid.message));
+        return response;
+    }
     if let Some(error) = error {
         response.error_code = error.0;
-        response.error_message = Some(KafkaString::from(error.to_string()));
+        // Of a topic that is there nothing more is said.
+        if !topic_exists {
+            response.error_message = Some(KafkaString::from(error_message(error)));
+        }
         return response;
     }
     if let Some(partition) = found {

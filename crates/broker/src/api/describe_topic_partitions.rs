@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ottla_metadata::image::{MetadataImage, TopicImage};
+use ottla_protocol::messages::describe_topic_partitions_request::Cursor as RequestCursor;
 use ottla_protocol::messages::describe_topic_partitions_response::{
     Cursor, DescribeTopicPartitionsResponsePartition, DescribeTopicPartitionsResponseTopic,
 };
@@ -18,11 +19,15 @@ pub(crate) fn handle(
     context: RequestContext,
     request: DescribeTopicPartitionsRequest,
 ) {
+    if request.topics.iter().any(|topic| topic.name.is_empty()) {
+        // Apache Kafka has no code for it either.
+        refuse(context, &request, ErrorCode::UNKNOWN_SERVER_ERROR);
+        return;
+    }
     let metadata = node.metadata();
     let (first_topic, first_partition) = match &request.cursor {
-        Some(cursor) if cursor.partition_index < 0 => {
-            // Kafka takes the request for malformed.
-            context.close();
+        Some(cursor) if cursor.partition_index < 0 || !is_asked_for(&request, cursor) => {
+            refuse(context, &request, ErrorCode::INVALID_REQUEST);
             return;
         }
         Some(cursor) => (Some(cursor.topic_name.clone()), cursor.partition_index),
@@ -67,6 +72,27 @@ pub(crate) fn handle(
     context.respond(&DescribeTopicPartitionsResponse {
         topics,
         next_cursor,
+        ..DescribeTopicPartitionsResponse::default()
+    });
+}
+
+/// A page begins at one of the topics that are asked for.
+fn is_asked_for(request: &DescribeTopicPartitionsRequest, cursor: &RequestCursor) -> bool {
+    let mut topics = request.topics.iter();
+    request.topics.is_empty() || topics.any(|topic| topic.name == cursor.topic_name)
+}
+
+fn refuse(context: RequestContext, request: &DescribeTopicPartitionsRequest, error: ErrorCode) {
+    let refused = request
+        .topics
+        .iter()
+        .map(|topic| DescribeTopicPartitionsResponseTopic {
+            error_code: error.0,
+            name: Some(topic.name.clone()),
+            ..DescribeTopicPartitionsResponseTopic::default()
+        });
+    context.respond(&DescribeTopicPartitionsResponse {
+        topics: refused.collect(),
         ..DescribeTopicPartitionsResponse::default()
     });
 }
@@ -162,6 +188,7 @@ fn missing(name: &KafkaString) -> DescribeTopicPartitionsResponseTopic {
         error_code: error_code.0,
         name: Some(name.clone()),
         is_internal: is_internal(name),
+        topic_authorized_operations: TOPIC_OPERATIONS,
         ..DescribeTopicPartitionsResponseTopic::default()
     }
 }

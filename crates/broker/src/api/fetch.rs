@@ -1,5 +1,6 @@
 //! Fetch: records out as regions of files, at once or when enough have come.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ottla_protocol::ids::TopicId;
@@ -24,6 +25,11 @@ pub(crate) fn handle(node: &Arc<Node>, context: RequestContext, request: FetchRe
     } else {
         request.replica_id
     };
+    if replica_id < 0 && !matches!(request.isolation_level, 0 | READ_COMMITTED) {
+        let answer = refuse_all(&request, context.version(), ErrorCode::UNKNOWN_SERVER_ERROR);
+        respond(context, answer);
+        return;
+    }
     let now_ms = node.environment().clock.monotonic_ms();
     let opened = node.fetch_sessions().open(
         session_request(&request, context.version(), replica_id),
@@ -51,6 +57,22 @@ pub(crate) fn handle(node: &Arc<Node>, context: RequestContext, request: FetchRe
     let watched = operation.watched();
     let deadline_ms = now_ms + i64::from(request.max_wait_ms.max(0));
     try_complete_else_watch(node.timers(), Box::new(operation), watched, deadline_ms);
+}
+
+/// The answer to a request that is wrong as a whole: before topic ids, each partition says so too.
+fn refuse_all(request: &FetchRequest, version: i16, error: ErrorCode) -> FetchAnswer {
+    let mut answer = FetchAnswer::refused(error);
+    if version < 13 {
+        answer.partitions = session_request(request, version, -1)
+            .partitions
+            .into_iter()
+            .map(|wanted| {
+                let refused = PartitionAnswer::refused_unread(wanted.partition, error);
+                (wanted.topic, refused)
+            })
+            .collect();
+    }
+    answer
 }
 
 fn isolation(replica_id: i32, isolation_level: i8) -> Isolation {
@@ -94,7 +116,7 @@ fn session_request(request: &FetchRequest, version: i16, replica_id: i32) -> Ses
         session_epoch: request.session_epoch,
         uses_topic_ids: version >= 13,
         is_follower: replica_id >= 0,
-        partitions: request.topics.iter().flat_map(of_topic).collect(),
+        partitions: without_repeats(request.topics.iter().flat_map(of_topic).collect()),
         forgotten: request
             .forgotten_topics_data
             .iter()
@@ -107,6 +129,28 @@ fn session_request(request: &FetchRequest, version: i16, replica_id: i32) -> Ses
             })
             .collect(),
     }
+}
+
+/// A partition that is named again replaces what was said of it, in its first place.
+fn without_repeats(partitions: Vec<FetchPartition>) -> Vec<FetchPartition> {
+    let mut places = BTreeMap::new();
+    let mut is_repeated = false;
+    for (place, wanted) in partitions.iter().enumerate() {
+        let first = places
+            .entry((&wanted.topic, wanted.partition))
+            .or_insert((place, place));
+        is_repeated |= first.0 != place;
+        first.1 = place;
+    }
+    if !is_repeated {
+        return partitions;
+    }
+    let mut last_places: Vec<(usize, usize)> = places.into_values().collect();
+    last_places.sort_unstable();
+    last_places
+        .into_iter()
+        .filter_map(|(_, last)| partitions.get(last).cloned())
+        .collect()
 }
 
 /// A partition that a fetch wants: its replica here, or why there is none.
@@ -190,7 +234,7 @@ impl DelayedFetch {
         for (wanted, resolved) in wanted.iter().zip(&self.partitions) {
             let answer = match resolved {
                 Ok(replica) => self.read_one(wanted, replica, all.bytes),
-                Err(error) => PartitionAnswer::refused(wanted.partition, *error),
+                Err(error) => PartitionAnswer::refused_unread(wanted.partition, *error),
             };
             all.bytes += answer.records_bytes();
             all.is_urgent |= answer.error != ErrorCode::NONE || answer.diverging.is_some();
@@ -216,6 +260,9 @@ impl DelayedFetch {
         };
         let read = if self.is_follower {
             Err(ErrorCode::NOT_LEADER_OR_FOLLOWER)
+        } else if wanted.max_bytes < 0 {
+            // Apache Kafka has no code for it either.
+            Err(ErrorCode::UNKNOWN_SERVER_ERROR)
         } else {
             replica.read(request)
         };
@@ -237,6 +284,10 @@ impl DelayedFetch {
     }
 
     fn leaders(&self, context: &RequestContext, answers: &[PartitionAnswer]) -> Vec<NodeEndpoint> {
+        // A follower knows the brokers' endpoints from the controller.
+        if self.is_follower {
+            return Vec::new();
+        }
         let mut ids: Vec<i32> = answers
             .iter()
             .filter_map(|answer| answer.current_leader)

@@ -41,6 +41,14 @@ impl PartitionAnswer {
         }
     }
 
+    /// Refused before any log was asked: that answer has an empty list of aborted transactions, not none.
+    pub(super) fn refused_unread(index: i32, error: ErrorCode) -> PartitionAnswer {
+        PartitionAnswer {
+            aborted: Some(Vec::new()),
+            ..PartitionAnswer::refused(index, error)
+        }
+    }
+
     pub(super) fn records_bytes(&self) -> u64 {
         self.regions.iter().map(|region| region.length).sum()
     }
@@ -73,13 +81,15 @@ impl PartitionAnswer {
                     ..EpochEndOffset::default()
                 };
             }
-            if let Some((leader_id, leader_epoch)) = self.current_leader {
-                data.current_leader = LeaderIdAndEpoch {
-                    leader_id,
-                    leader_epoch,
-                    ..LeaderIdAndEpoch::default()
-                };
-            }
+        }
+        if version >= 16
+            && let Some((leader_id, leader_epoch)) = self.current_leader
+        {
+            data.current_leader = LeaderIdAndEpoch {
+                leader_id,
+                leader_epoch,
+                ..LeaderIdAndEpoch::default()
+            };
         }
         (data, self.regions)
     }

@@ -1,14 +1,15 @@
 //! ListOffsets: the offset at a time, or at one of the special places of a log.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use ottla_protocol::ErrorCode;
 use ottla_protocol::ids::Offset;
 use ottla_protocol::messages::list_offsets_request::ListOffsetsPartition;
 use ottla_protocol::messages::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
 };
 use ottla_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
+use ottla_protocol::{ErrorCode, KafkaString};
 
 use crate::node::Node;
 use crate::replica::{Isolation, Partition, Replica};
@@ -43,24 +44,23 @@ impl Found {
 
 pub(crate) fn handle(node: &Arc<Node>, context: RequestContext, request: ListOffsetsRequest) {
     let version = context.version();
+    let mut seen = BTreeSet::new();
     let topics = request
         .topics
         .iter()
+        .filter(|topic| !topic.partitions.is_empty() && seen.insert(topic.name.clone()))
         .map(|topic| {
             let found = node.partitions().by_name(&topic.name);
+            let mut answered = BTreeSet::new();
             let metadata = node.metadata();
             let exists = metadata.image.topics().get_by_name(&topic.name);
             let partitions = topic
                 .partitions
                 .iter()
+                .filter(|wanted| answered.insert(wanted.partition_index))
                 .map(|wanted| {
                     let index = wanted.partition_index;
-                    let duplicates = topic
-                        .partitions
-                        .iter()
-                        .filter(|other| other.partition_index == index)
-                        .count();
-                    if duplicates > 1 {
+                    if named(&request, &topic.name, index) > 1 {
                         return refused(index, ErrorCode::INVALID_REQUEST);
                     }
                     let partition = found.as_ref().and_then(|topic| topic.partition(index));
@@ -89,6 +89,17 @@ pub(crate) fn handle(node: &Arc<Node>, context: RequestContext, request: ListOff
         topics,
         ..ListOffsetsResponse::default()
     });
+}
+
+/// How often the request names a partition.
+fn named(request: &ListOffsetsRequest, topic: &KafkaString, index: i32) -> usize {
+    request
+        .topics
+        .iter()
+        .filter(|other| other.name == *topic)
+        .flat_map(|other| &other.partitions)
+        .filter(|other| other.partition_index == index)
+        .count()
 }
 
 fn refused(partition_index: i32, error: ErrorCode) -> ListOffsetsPartitionResponse {
@@ -120,6 +131,11 @@ fn look_up(
     let index = wanted.partition_index;
     if needs_version(wanted.timestamp).is_none_or(|needed| needed > version) {
         return refused(index, ErrorCode::UNSUPPORTED_VERSION);
+    }
+    if request.replica_id == CONSUMER_REPLICA
+        && !matches!(request.isolation_level, 0 | READ_COMMITTED)
+    {
+        return refused(index, ErrorCode::UNKNOWN_SERVER_ERROR);
     }
     let isolation = match request.replica_id {
         CONSUMER_REPLICA if request.isolation_level == READ_COMMITTED => {

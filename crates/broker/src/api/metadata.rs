@@ -1,5 +1,6 @@
 //! Metadata: the brokers, and topics with their partitions; topics that are missing may be made.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ottla_metadata::image::{MetadataImage, TopicImage};
@@ -16,7 +17,14 @@ use super::topic_view::{
 use crate::node::Node;
 use crate::request::RequestContext;
 
+/// The first version in which a topic can be asked for by its id alone.
+const VERSION_TOPIC_IDS: i16 = 12;
+
 pub(crate) fn handle(node: &Arc<Node>, context: RequestContext, request: MetadataRequest) {
+    if let Some(error) = refusal(&request, context.version()) {
+        context.respond(&refused(&request, error));
+        return;
+    }
     let metadata = node.metadata();
     let answer = Answer {
         node,
@@ -38,6 +46,33 @@ pub(crate) fn handle(node: &Arc<Node>, context: RequestContext, request: Metadat
         response.cluster_authorized_operations = CLUSTER_OPERATIONS;
     }
     context.respond(&response);
+}
+
+/// Why the request is wrong as a whole: ids cannot be asked for before version 12, and something must be.
+fn refusal(request: &MetadataRequest, version: i16) -> Option<ErrorCode> {
+    let mut topics = request.topics.iter().flatten();
+    if version < VERSION_TOPIC_IDS {
+        let is_wrong = topics.any(|topic| topic.name.is_none() || topic.topic_id != Uuid::ZERO);
+        return is_wrong.then_some(ErrorCode::INVALID_REQUEST);
+    }
+    let is_wrong = topics.any(|topic| topic.name.is_none() && topic.topic_id == Uuid::ZERO);
+    is_wrong.then_some(ErrorCode::UNKNOWN_SERVER_ERROR)
+}
+
+fn refused(request: &MetadataRequest, error: ErrorCode) -> MetadataResponse {
+    let topics = request.topics.iter().flatten();
+    MetadataResponse {
+        topics: topics
+            .map(|topic| MetadataResponseTopic {
+                error_code: error.0,
+                name: Some(topic.name.clone().unwrap_or_default()),
+                topic_id: topic.topic_id,
+                ..MetadataResponseTopic::default()
+            })
+            .collect(),
+        error_code: error.0,
+        ..MetadataResponse::default()
+    }
 }
 
 struct Answer<'a> {
@@ -100,20 +135,28 @@ impl Answer<'_> {
                     .collect();
             }
         };
+        // Where ids are given, names are passed over.
+        let ids: BTreeSet<Uuid> = wanted
+            .iter()
+            .map(|topic| topic.topic_id)
+            .filter(|id| *id != Uuid::ZERO)
+            .collect();
+        if !ids.is_empty() {
+            return ids.into_iter().map(|id| self.by_id(id)).collect();
+        }
+        let names: BTreeSet<&KafkaString> = wanted
+            .iter()
+            .filter_map(|topic| topic.name.as_ref())
+            .collect();
         let mut missing = Vec::new();
-        let mut topics = Vec::with_capacity(wanted.len());
-        for topic in wanted {
-            match &topic.name {
-                Some(name) if topic.topic_id == Uuid::ZERO => {
-                    match self.image.topics().get_by_name(name) {
-                        Some(topic) => topics.push(self.topic(topic)),
-                        None => {
-                            topics.push(self.missing(name));
-                            missing.push(name.detached());
-                        }
-                    }
+        let mut topics = Vec::with_capacity(names.len());
+        for name in names {
+            match self.image.topics().get_by_name(name) {
+                Some(topic) => topics.push(self.topic(topic)),
+                None => {
+                    topics.push(self.missing(name));
+                    missing.push(name.detached());
                 }
-                name => topics.push(self.by_id(topic.topic_id, name.as_ref())),
             }
         }
         missing.retain(|name| is_valid_name(name));
@@ -123,14 +166,12 @@ impl Answer<'_> {
         topics
     }
 
-    fn by_id(&self, id: Uuid, name: Option<&KafkaString>) -> MetadataResponseTopic {
+    fn by_id(&self, id: Uuid) -> MetadataResponseTopic {
         match self.image.topics().get(TopicId(id)) {
             Some(topic) => self.topic(topic),
             None => MetadataResponseTopic {
                 error_code: ErrorCode::UNKNOWN_TOPIC_ID.0,
-                name: name
-                    .cloned()
-                    .or_else(|| (self.version < 12).then(|| KafkaString::from(""))),
+                name: None,
                 topic_id: id,
                 ..MetadataResponseTopic::default()
             },

@@ -21,6 +21,7 @@ mod describe_producers;
 mod describe_quorum;
 mod describe_topic_partitions;
 mod elect_leaders;
+mod error_message;
 mod fetch;
 mod fetch_response;
 mod find_coordinator;

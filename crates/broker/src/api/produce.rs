@@ -3,6 +3,7 @@
 //! Records are checked and stamped where they lie in the frame, and go from there to the log.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -14,9 +15,11 @@ use ottla_protocol::messages::produce_response::{
     BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse,
     TopicProduceResponse,
 };
+use ottla_protocol::record::BatchHeader;
 use ottla_protocol::{ErrorCode, KafkaString};
 use parking_lot::Mutex;
 
+use super::topic_view::is_internal;
 use crate::node::Node;
 use crate::purgatory::{DelayedOperation, Watchers, try_complete_else_watch};
 use crate::replica::{AppendContext, AppendError, Appended, Partition, Reached, TopicReplicas};
@@ -37,17 +40,21 @@ pub(crate) fn handle(node: &Arc<Node>, context: RequestContext, mut body: BytesM
             return;
         }
     };
+    let topics = without_repeats(frame.topics);
+    // Whoever writes in transactions must say in whose name.
+    let is_unauthorized = frame.transactional_id.is_none() && is_transactional(&topics, &body);
     let mut appending = Appending {
         node,
         version,
         acks: frame.acks,
+        may_write_internal: context.head.client_id == "__admin_client",
+        is_unauthorized,
         now_ms: node.environment().clock.wall_ms(),
         pending: Vec::new(),
         touched: Vec::new(),
         failed: false,
     };
-    let responses = frame
-        .topics
+    let responses = topics
         .iter()
         .enumerate()
         .map(|(index, topic)| appending.topic(index, topic, &mut body))
@@ -58,6 +65,54 @@ pub(crate) fn handle(node: &Arc<Node>, context: RequestContext, mut body: BytesM
         ..ProduceResponse::default()
     };
     appending.finish(context, response, frame.timeout_ms);
+}
+
+/// Each topic once, and each partition once, as it was last named; topics without partitions are not answered.
+fn without_repeats(topics: Vec<TopicView>) -> Vec<TopicView> {
+    let mut merged: Vec<TopicView> = Vec::with_capacity(topics.len());
+    for mut topic in topics {
+        let partitions = std::mem::take(&mut topic.partitions);
+        let place = merged
+            .iter()
+            .position(|other| other.name == topic.name && other.topic_id == topic.topic_id);
+        let place = place.unwrap_or_else(|| {
+            merged.push(topic);
+            merged.len() - 1
+        });
+        let Some(target) = merged.get_mut(place) else {
+            continue;
+        };
+        if target.partitions.is_empty() {
+            target.partitions.reserve(partitions.len());
+        }
+        let mut seen: BTreeMap<i32, usize> = target
+            .partitions
+            .iter()
+            .enumerate()
+            .map(|(place, partition)| (partition.index, place))
+            .collect();
+        for partition in partitions {
+            let known = seen.get(&partition.index).copied();
+            match known.and_then(|place| target.partitions.get_mut(place)) {
+                Some(earlier) => *earlier = partition,
+                None => {
+                    seen.insert(partition.index, target.partitions.len());
+                    target.partitions.push(partition);
+                }
+            }
+        }
+    }
+    merged.retain(|topic| !topic.partitions.is_empty());
+    merged
+}
+
+/// Whether any batch says that it belongs to a transaction.
+fn is_transactional(topics: &[TopicView], body: &[u8]) -> bool {
+    topics
+        .iter()
+        .flat_map(|topic| &topic.partitions)
+        .filter_map(|partition| body.get(partition.records.clone()?))
+        .any(|records| BatchHeader::parse(records).is_ok_and(BatchHeader::is_transactional))
 }
 
 /// An append that waits to count.
@@ -74,6 +129,8 @@ struct Appending<'a> {
     node: &'a Arc<Node>,
     version: i16,
     acks: i16,
+    may_write_internal: bool,
+    is_unauthorized: bool,
     now_ms: i64,
     pending: Vec<PendingPartition>,
     /// Partitions on which others may be waiting.
@@ -136,12 +193,19 @@ impl Appending<'_> {
         missing: ErrorCode,
         (partition, body): (&PartitionView, &mut BytesMut),
     ) -> PartitionProduceResponse {
+        if self.is_unauthorized {
+            let error = ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
+            return refused(partition.index, error.into());
+        }
         if !matches!(self.acks, -1..=1) {
             return refused(partition.index, ErrorCode::INVALID_REQUIRED_ACKS.into());
         }
         let Some(replica) = topic.and_then(|topic| topic.partition(partition.index)) else {
             return refused(partition.index, missing.into());
         };
+        if is_internal(replica.topic()) && !self.may_write_internal {
+            return refused(partition.index, ErrorCode::INVALID_TOPIC_EXCEPTION.into());
+        }
         let records = match &partition.records {
             Some(range) => &mut body[range.clone()],
             None => &mut [],

@@ -4,7 +4,9 @@ use ottla_log::{Append, AppendInfo, AppendOrigin};
 use ottla_protocol::ErrorCode;
 use ottla_protocol::compression::Workspace;
 use ottla_protocol::ids::Offset;
-use ottla_protocol::record::validate::{self, ValidationContext, validate_and_assign};
+use ottla_protocol::record::validate::{
+    self, ValidationContext, ValidationError, validate_and_assign,
+};
 
 use super::AppendError;
 use super::partition::{Appended, Effects, Replica};
@@ -57,12 +59,13 @@ impl Replica {
             batch_bytes_max: usize::try_from(settings.topic.max_message_bytes).unwrap_or(0),
             decompressed_bytes_max: settings.decompressed_bytes_max(),
         };
-        let validated = validate_and_assign(batches, &validation, context.workspace)?;
+        let validated = validate_and_assign(batches, &validation, context.workspace)
+            .map_err(|error| self.rejection(error))?;
         let append = Append::new(origin, context.now_ms);
         let info = self.log.append(validated.as_bytes(batches), append);
         let info = info.map_err(|error| self.refusal(&error))?;
         let log_append_time_ms = match info.duplicate {
-            Some(duplicate) if settings.topic.log_append_time => duplicate.timestamp,
+            Some(duplicate) => duplicate.timestamp,
             None if settings.topic.log_append_time => context.now_ms,
             _ => -1,
         };
@@ -96,7 +99,19 @@ impl Replica {
         effects
     }
 
-    /// What a client hears of a log that refused.
+    /// What a client hears of records that are not as they must be.
+    fn rejection(&self, error: ValidationError) -> AppendError {
+        let mut rejected = AppendError::from(error);
+        if !matches!(
+            rejected.code,
+            ErrorCode::CORRUPT_MESSAGE | ErrorCode::MESSAGE_TOO_LARGE
+        ) {
+            rejected.log_start_offset = self.log.log_start_offset().0;
+        }
+        rejected
+    }
+
+    /// What a client hears of a log that refused: a code, and no words.
     fn refusal(&self, error: &ottla_log::Error) -> AppendError {
         use ottla_log::Error;
         let code = match error {
@@ -109,11 +124,12 @@ impl Replica {
             _ => ErrorCode::KAFKA_STORAGE_ERROR,
         };
         let mut refused = AppendError::new(code);
-        refused.log_start_offset = self.log.log_start_offset().0;
-        if code == ErrorCode::KAFKA_STORAGE_ERROR {
-            tracing::error!(partition = %self.log.topic_partition(), %error, "an append failed");
-        } else {
-            refused.message = Some(error.to_string());
+        match code {
+            ErrorCode::KAFKA_STORAGE_ERROR => {
+                tracing::error!(partition = %self.log.topic_partition(), %error, "an append failed");
+            }
+            ErrorCode::RECORD_LIST_TOO_LARGE => {}
+            _ => refused.log_start_offset = self.log.log_start_offset().0,
         }
         refused
     }

@@ -403,7 +403,7 @@ impl Replica {
 
     fn check_leader_epoch(&self, current_leader_epoch: i32) -> Result<(), ErrorCode> {
         let known = self.state.leader_epoch.0;
-        if current_leader_epoch < 0 || current_leader_epoch == known {
+        if current_leader_epoch == -1 || current_leader_epoch == known {
             Ok(())
         } else if current_leader_epoch < known {
             Err(ErrorCode::FENCED_LEADER_EPOCH)
@@ -497,12 +497,12 @@ impl Replica {
     }
 
     fn read(&self, request: ReadRequest) -> Result<PartitionRead, ErrorCode> {
-        self.check_leader(request.current_leader_epoch)?;
+        self.check_leader(request.current_leader_epoch.max(-1))?;
         let mut read = PartitionRead {
             high_watermark: self.high_watermark().0,
             last_stable_offset: self.last_stable_offset().0,
             log_start_offset: self.log.log_start_offset().0,
-            diverging: self.diverging(request),
+            diverging: self.diverging(request)?,
             ..PartitionRead::default()
         };
         if read.diverging.is_some() {
@@ -522,8 +522,11 @@ impl Replica {
             if committed_only {
                 read.aborted = Some(self.aborted(from, outcome.end_offset_bound.min(end))?);
             }
-            read.bytes = outcome.bytes;
-            read.regions = outcome.regions;
+            // A first batch that does not fit is left out: nobody could use a part of it.
+            if !outcome.first_batch_is_incomplete {
+                read.bytes = outcome.bytes;
+                read.regions = outcome.regions;
+            }
         } else if committed_only {
             read.aborted = Some(Vec::new());
         }
@@ -542,15 +545,20 @@ impl Replica {
     }
 
     /// Where the fetcher's log leaves this one, if its last epoch says that it does.
-    fn diverging(&self, request: ReadRequest) -> Option<(i32, i64)> {
+    fn diverging(&self, request: ReadRequest) -> Result<Option<(i32, i64)>, ErrorCode> {
         if request.last_fetched_epoch < 0 {
-            return None;
+            return Ok(None);
         }
         let asked = LeaderEpoch(request.last_fetched_epoch);
         match self.log.end_offset_for_epoch(asked) {
-            Some((epoch, end)) if epoch < asked || end.0 < request.offset => Some((epoch.0, end.0)),
-            Some(_) => None,
-            None => Some((-1, -1)),
+            None => Err(ErrorCode::OFFSET_OUT_OF_RANGE),
+            Some(_) if request.offset < self.log.log_start_offset().0 => {
+                Err(ErrorCode::OFFSET_OUT_OF_RANGE)
+            }
+            Some((epoch, end)) if epoch < asked || end.0 < request.offset => {
+                Ok(Some((epoch.0, end.0)))
+            }
+            Some(_) => Ok(None),
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Elections that somebody asks for (KIP-460), and those that the controller holds by itself.
 
-use ottla_protocol::ErrorCode;
 use ottla_protocol::ids::PartitionIndex;
 use ottla_protocol::messages::elect_leaders_response::{PartitionResult, ReplicaElectionResult};
 use ottla_protocol::messages::{ElectLeadersRequest, ElectLeadersResponse};
+use ottla_protocol::{ErrorCode, KafkaString};
 
 use super::api_error::parts;
 use super::partition_change::Election;
@@ -20,6 +20,29 @@ enum ElectionType {
     Unclean,
 }
 
+/// Refuses each partition that is asked for.
+fn unknown_election(request: &ElectLeadersRequest) -> ElectLeadersResponse {
+    let message = format!("Unknown election type {}", request.election_type);
+    let refused = |index: &i32| PartitionResult {
+        partition_id: *index,
+        error_code: ErrorCode::INVALID_REQUEST.0,
+        error_message: Some(KafkaString::from(message.as_str())),
+        ..PartitionResult::default()
+    };
+    let topics = request.topic_partitions.iter().flatten();
+    ElectLeadersResponse {
+        error_code: ErrorCode::INVALID_REQUEST.0,
+        replica_election_results: topics
+            .map(|asked| ReplicaElectionResult {
+                topic: asked.topic.clone(),
+                partition_result: asked.partitions.iter().map(refused).collect(),
+                ..ReplicaElectionResult::default()
+            })
+            .collect(),
+        ..ElectLeadersResponse::default()
+    }
+}
+
 impl Controller {
     /// Elects leaders of the named partitions, or of all that need one.
     #[must_use]
@@ -30,12 +53,7 @@ impl Controller {
         let election = match request.election_type {
             0 => ElectionType::Preferred,
             1 => ElectionType::Unclean,
-            _ => {
-                return Decision::only(ElectLeadersResponse {
-                    error_code: ErrorCode::INVALID_REQUEST.0,
-                    ..ElectLeadersResponse::default()
-                });
-            }
+            _ => return Decision::only(unknown_election(request)),
         };
         let mut records = Vec::new();
         let mut elect = |topic: &str, index: i32| {

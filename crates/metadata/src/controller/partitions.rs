@@ -276,7 +276,10 @@ impl Controller {
             } else {
                 self.new_partitions(random, topic, &mut records)
             };
-            let (error_code, error_message) = parts(&result);
+            let (error_code, mut error_message) = parts(&result);
+            if error_code == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.0 {
+                error_message = None;
+            }
             response.results.push(CreatePartitionsTopicResult {
                 name: topic.name.clone(),
                 error_code,

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use ottla_protocol::ErrorCode;
 use ottla_protocol::ids::{BrokerId, PartitionIndex};
 use ottla_protocol::messages::alter_partition_reassignments_response::{
     ReassignablePartitionResponse, ReassignableTopicResponse,
@@ -14,6 +13,7 @@ use ottla_protocol::messages::{
     AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse,
     ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse, PartitionChangeRecord,
 };
+use ottla_protocol::{ErrorCode, KafkaString};
 
 use super::api_error::parts;
 use super::partition_change::Election;
@@ -31,7 +31,8 @@ impl Controller {
         let mut records = Vec::new();
         let mut response = AlterPartitionReassignmentsResponse {
             allow_replication_factor_change: request.allow_replication_factor_change,
-            error_message: None,
+            // Kafka's decision begins with no message only where there is something to decide.
+            error_message: request.topics.is_empty().then(KafkaString::default),
             ..AlterPartitionReassignmentsResponse::default()
         };
         for asked in &request.topics {
@@ -47,6 +48,7 @@ impl Controller {
                     .and_then(|(topic, current)| match target {
                         None => self.cancel_reassignment(topic, index, current),
                         Some(target) => {
+                            self.validate_manual_assignment(&target, None)?;
                             if !request.allow_replication_factor_change {
                                 check_replication_factor(current, target.len())?;
                             }
@@ -54,7 +56,10 @@ impl Controller {
                         }
                     })
                     .map(|record| records.extend(record.map(MetadataRecord::from)));
-                let (error_code, error_message) = parts(&result);
+                let (error_code, mut error_message) = parts(&result);
+                if error_code == ErrorCode::NO_REASSIGNMENT_IN_PROGRESS.0 {
+                    error_message = None;
+                }
                 answer.partitions.push(ReassignablePartitionResponse {
                     partition_index: index.0,
                     error_code,

@@ -1,6 +1,6 @@
 //! Deleting topics, by name or id.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ottla_protocol::ids::TopicId;
 use ottla_protocol::messages::delete_topics_response::DeletableTopicResult;
@@ -47,7 +47,7 @@ impl Controller {
         for target in &targets {
             *named.entry(target.clone()).or_default() += 1;
         }
-        let mut ids: Vec<TopicId> = Vec::new();
+        let withdrawn = self.named_both_ways(&targets);
         for target in &targets {
             match named.remove(target) {
                 None => continue,
@@ -60,9 +60,16 @@ impl Controller {
                     continue;
                 }
             }
-            let result = match self.topic_to_delete(target, &ids) {
+            let result = match self.topic_to_delete(target) {
+                Ok((name, id)) if withdrawn.contains(&id) => {
+                    if target.0.is_none() {
+                        continue;
+                    }
+                    let message =
+                        "The provided topic name maps to an ID that was already supplied.";
+                    refused(&(Some(name), id.0), &ApiError::invalid_request(message))
+                }
                 Ok((name, id)) => {
-                    ids.push(id);
                     let record = RemoveTopicRecord {
                         topic_id: id.0,
                         ..RemoveTopicRecord::default()
@@ -81,11 +88,23 @@ impl Controller {
         Decision::new(records, response)
     }
 
-    fn topic_to_delete(
-        &self,
-        target: &Target,
-        earlier: &[TopicId],
-    ) -> Result<(KafkaString, TopicId), ApiError> {
+    /// Topics that are asked for by name and by id: none of the two is done.
+    fn named_both_ways(&self, targets: &[Target]) -> BTreeSet<TopicId> {
+        let by_id: BTreeSet<TopicId> = targets
+            .iter()
+            .filter(|(name, _)| name.is_none())
+            .map(|(_, id)| TopicId(*id))
+            .collect();
+        targets
+            .iter()
+            .filter(|(_, id)| id.is_zero())
+            .filter_map(|(name, _)| self.image.topics().get_by_name(name.as_ref()?))
+            .map(|topic| topic.id())
+            .filter(|id| by_id.contains(id))
+            .collect()
+    }
+
+    fn topic_to_delete(&self, target: &Target) -> Result<(KafkaString, TopicId), ApiError> {
         let topics = self.image.topics();
         let found = match target {
             (Some(_), id) if !id.is_zero() => {
@@ -104,10 +123,6 @@ impl Controller {
                 .get(TopicId(*id))
                 .ok_or_else(|| ApiError::of(ErrorCode::UNKNOWN_TOPIC_ID))?,
         };
-        if earlier.contains(&found.id()) {
-            let message = "The provided topic name maps to an ID that was already supplied.";
-            return Err(ApiError::invalid_request(message));
-        }
         Ok((found.name().clone(), found.id()))
     }
 }

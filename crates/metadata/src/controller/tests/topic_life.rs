@@ -247,7 +247,6 @@ fn topics_are_deleted_by_name_and_by_id() {
             target(None, Uuid([5; 16])),
             target(Some("b"), id.0),
             target(None, Uuid::ZERO),
-            target(Some("b"), Uuid::ZERO),
         ],
         ..Default::default()
     };
@@ -267,7 +266,6 @@ fn topics_are_deleted_by_name_and_by_id() {
             ErrorCode::UNKNOWN_TOPIC_ID,
             ErrorCode::INVALID_REQUEST,
             ErrorCode::INVALID_REQUEST,
-            ErrorCode::INVALID_REQUEST,
         ]
     );
     cluster.append(decision);
@@ -280,6 +278,31 @@ fn topics_are_deleted_by_name_and_by_id() {
             .of(&crate::image::ConfigResource::topic("a"))
             .is_none()
     );
+}
+
+#[test]
+fn a_topic_named_both_by_name_and_by_id_stays() {
+    let mut cluster = Cluster::with_brokers(&[1]);
+    cluster.create(topic("a", 1, 1));
+    let id = cluster.controller.image().topics().id_of("a").unwrap();
+    let by_name = DeleteTopicState {
+        name: Some(KafkaString::from("a")),
+        ..Default::default()
+    };
+    let by_id = DeleteTopicState {
+        topic_id: id.0,
+        ..Default::default()
+    };
+    let request = DeleteTopicsRequest {
+        topics: vec![by_id, by_name],
+        ..Default::default()
+    };
+    let decision = cluster.controller.decide_delete_topics(&request, 6);
+    let responses = &decision.response.responses;
+    assert_eq!(responses.len(), 1);
+    assert_eq!(responses[0].error_code, ErrorCode::INVALID_REQUEST.0);
+    assert_eq!(responses[0].topic_id, id.0);
+    assert!(decision.records.is_empty());
 }
 
 #[test]

@@ -2,6 +2,9 @@ use crate::ErrorCode;
 use crate::compression::CompressionError;
 use crate::record::{BuildError, RecordError};
 
+/// The shortest length that Apache Kafka reads on from: that of a message of format v0.
+const RECORD_OVERHEAD_MIN: i32 = 14;
+
 /// Why records may not be appended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -12,6 +15,8 @@ pub struct ValidationError {
     pub message: String,
     /// The records that are wrong, if it is a matter of single records.
     pub record_errors: Vec<RejectedRecord>,
+    /// Whether the producer is told the message although no single record is wrong.
+    pub(super) is_told: bool,
 }
 
 /// A record that may not be appended.
@@ -29,6 +34,7 @@ impl ValidationError {
             code,
             message,
             record_errors: Vec::new(),
+            is_told: false,
         }
     }
 
@@ -36,10 +42,11 @@ impl ValidationError {
         Self::new(ErrorCode::INVALID_RECORD, message)
     }
 
-    /// The `error_message` of the produce response: Apache Kafka sends one only with records.
+    /// The `error_message` of the produce response: Apache Kafka sends one only with records, or where it
+    /// cannot tell one batch from the next.
     #[must_use]
     pub fn response_message(&self) -> Option<&str> {
-        (!self.record_errors.is_empty()).then_some(&self.message)
+        (self.is_told || !self.record_errors.is_empty()).then_some(&self.message)
     }
 }
 
@@ -62,7 +69,21 @@ impl From<RecordError> for ValidationError {
             | RecordError::InvalidCount(_)
             | RecordError::InvalidControlRecord(_) => ErrorCode::INVALID_RECORD,
         };
-        Self::new(code, error.to_string())
+        let framing = match &error {
+            RecordError::InvalidLength(length) if *length < RECORD_OVERHEAD_MIN => Some(format!(
+                "Record size {length} is less than the minimum record overhead \
+                     ({RECORD_OVERHEAD_MIN})"
+            )),
+            RecordError::UnexpectedMagic(magic) => {
+                Some(format!("Invalid magic found in record: {magic}"))
+            }
+            _ => None,
+        };
+        let is_told = framing.is_some();
+        Self {
+            is_told,
+            ..Self::new(code, framing.unwrap_or_else(|| error.to_string()))
+        }
     }
 }
 

@@ -176,6 +176,7 @@ impl<'a> RecordChecks<'a> {
             code,
             message,
             record_errors: self.rejected,
+            is_told: true,
         })
     }
 }
