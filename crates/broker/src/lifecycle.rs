@@ -154,22 +154,25 @@ pub(crate) fn report(node: &Arc<Node>) {
     }
 }
 
+/// What the broker tells of itself now.
+pub(crate) fn heartbeat_request(node: &Node) -> BrokerHeartbeatRequest {
+    let state = *node.lifecycle().state.lock();
+    BrokerHeartbeatRequest {
+        broker_id: node.options().node_id,
+        broker_epoch: state.broker_epoch,
+        current_metadata_offset: state.applied_offset,
+        want_fence: false,
+        want_shut_down: state.wants_shut_down,
+        offline_log_dirs: node.directories().offline_ids(),
+        ..BrokerHeartbeatRequest::default()
+    }
+}
+
 fn send_heartbeat(
     node: &Arc<Node>,
     then: impl FnOnce(Result<BrokerHeartbeatResponse, ErrorCode>) + Send + 'static,
 ) {
-    let request = {
-        let state = node.lifecycle().state.lock();
-        BrokerHeartbeatRequest {
-            broker_id: node.options().node_id,
-            broker_epoch: state.broker_epoch,
-            current_metadata_offset: state.applied_offset,
-            want_fence: false,
-            want_shut_down: state.wants_shut_down,
-            offline_log_dirs: node.directories().offline_ids(),
-            ..BrokerHeartbeatRequest::default()
-        }
-    };
+    let request = heartbeat_request(node);
     node.controller().decide(
         node,
         move |active| {

@@ -45,6 +45,10 @@ impl Timers {
         }
     }
 
+    pub(crate) fn jobs(&self) -> &Arc<dyn Jobs> {
+        &self.jobs
+    }
+
     /// Runs `task` once `deadline_ms` has come.
     pub fn schedule(&self, deadline_ms: i64, task: impl FnOnce() + Send + 'static) -> TimerKey {
         let mut queue = self.queue.lock();

@@ -393,6 +393,7 @@ impl Core {
         }
         self.drive_or_fail(node);
         let now_ms = self.environment.clock.monotonic_ms();
+        self.hear_own_broker(node, now_ms);
         while let Some(decisions) = &self.decisions {
             let decision = decisions.decide_fence_stale_broker(now_ms);
             let fenced = decision.response;
@@ -408,6 +409,18 @@ impl Core {
         }
         self.snapshot_if_due(now_ms);
         self.schedule_tick(node);
+    }
+
+    /// The broker of this process lives as long as the controller does: after a stall of both, its session has not run out.
+    fn hear_own_broker(&mut self, node: &Node, now_ms: i64) {
+        let next_offset = self.log.end_offset();
+        let request = crate::lifecycle::heartbeat_request(node);
+        if let Some(decisions) = &mut self.decisions
+            && request.broker_epoch >= 0
+        {
+            let heard = decisions.handle_broker_heartbeat(now_ms, &request, next_offset);
+            self.append_or_fail(node, &heard.records);
+        }
     }
 
     /// Appends, and says whether it could. A full disk refuses the decision and leaves all as it was; whatever else goes wrong ends the node.

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::environment::JobKind;
 use crate::timer::{TimerKey, Timers};
 
 /// Something that waits for a condition.
@@ -116,8 +117,13 @@ pub(crate) fn try_complete_else_watch(
     {
         let mut state = delayed.watched.lock();
         state.by = watched;
+        let jobs = Arc::clone(timers.jobs());
         state.timer = Some(timers.schedule(deadline_ms, move || {
-            expiring.attempt(true);
+            // Whatever is answered may have to be read: the thread of the timers, which heartbeats hang on, does not wait for a disk.
+            let attempt = move || {
+                expiring.attempt(true);
+            };
+            jobs.submit(JobKind::ColdRead, Box::new(attempt));
         }));
     }
     if delayed.attempt(false) {
