@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ottla_metadata::config::validate_dynamic_broker_configs;
+use ottla_metadata::config::{BrokerValues, validate_dynamic_broker_configs};
 use ottla_metadata::controller::{AlterConfigsContext, Decision};
 use ottla_metadata::image::{ConfigResourceType, MetadataImage};
 use ottla_protocol::messages::alter_configs_request::AlterConfigsResource;
@@ -161,14 +161,53 @@ pub(super) fn check_own_broker(
     validate_dynamic_broker_configs(&settings, !name.is_empty())
         .map_err(|error| invalid(error.to_string()))?;
     let mut sources = node.config_sources(image);
+    let before = BrokerValues::parse_partial(&sources.merged());
+    let changed = settings.clone();
     if name.is_empty() {
         sources.dynamic_default = settings;
     } else {
         sources.dynamic_broker = settings;
     }
-    NodeConfig::without_support_check(sources.merged())
-        .map(|_| ())
-        .map_err(|error| invalid(error.to_string()))
+    let after = NodeConfig::without_support_check(sources.merged())
+        .map_err(|error| invalid(error.to_string()))?;
+    match before {
+        Ok(before) => check_thread_counts(&changed, &before, &after.values).map_err(invalid),
+        Err(_) => Ok(()),
+    }
+}
+
+/// A number of threads at most doubles or halves at once.
+fn check_thread_counts(
+    changed: &BTreeMap<String, String>,
+    before: &BrokerValues,
+    after: &BrokerValues,
+) -> Result<(), String> {
+    const THREADS: [&str; 5] = [
+        "background.threads",
+        "num.io.threads",
+        "num.network.threads",
+        "num.recovery.threads.per.data.dir",
+        "num.replica.fetchers",
+    ];
+    for name in THREADS
+        .into_iter()
+        .filter(|name| changed.contains_key(*name))
+    {
+        let (old, new) = (before.int(name), after.int(name));
+        let bound = if new > old.saturating_mul(2) {
+            "should not be greater than double"
+        } else if new < old / 2 {
+            "should be at least half"
+        } else {
+            continue;
+        };
+        return Err(format!(
+            "Invalid value org.apache.kafka.common.config.ConfigException: Dynamic thread count update validation \
+             failed for {name}={new}, value {bound} the current value {old} for configuration Invalid dynamic \
+             configuration"
+        ));
+    }
+    Ok(())
 }
 
 /// Whether another resource of the request has the same type and name.

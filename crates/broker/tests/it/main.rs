@@ -6,6 +6,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod configs;
 mod determinism;
 mod disks;
 mod produce_fetch;

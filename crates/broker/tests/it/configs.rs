@@ -1,0 +1,198 @@
+use ottla_broker::testing::{TestConnection, TestNode};
+use ottla_protocol::ErrorCode;
+use ottla_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use ottla_protocol::messages::describe_configs_response::DescribeConfigsResult;
+use ottla_protocol::messages::incremental_alter_configs_request::{
+    AlterConfigsResource, AlterableConfig,
+};
+use ottla_protocol::messages::{
+    DescribeAclsRequest, DescribeConfigsRequest, IncrementalAlterConfigsRequest,
+    ListConfigResourcesRequest,
+};
+
+use crate::topics::create;
+
+const TOPIC: i8 = 2;
+const BROKER: i8 = 4;
+const BROKER_LOGGER: i8 = 8;
+const GROUP: i8 = 32;
+const SET: i8 = 0;
+const DELETE: i8 = 1;
+const APPEND: i8 = 2;
+
+/// A node with a whole configuration, which a change of its settings is checked against.
+fn start(seed: u64) -> TestNode {
+    TestNode::start_with(
+        seed,
+        &[
+            ("process.roles", "broker,controller"),
+            ("node.id", "1"),
+            ("controller.listener.names", "CONTROLLER"),
+            ("controller.quorum.voters", "1@localhost:9093"),
+            ("listeners", "PLAINTEXT://:9092,CONTROLLER://:9093"),
+        ],
+    )
+}
+
+fn describe(
+    node: &TestNode,
+    connection: &TestConnection,
+    resource: (i8, &str),
+) -> DescribeConfigsResult {
+    let request = DescribeConfigsRequest {
+        resources: vec![DescribeConfigsResource {
+            resource_type: resource.0,
+            resource_name: resource.1.into(),
+            ..DescribeConfigsResource::default()
+        }],
+        include_synonyms: true,
+        ..DescribeConfigsRequest::default()
+    };
+    node.ask(connection, &request, 4).results.remove(0)
+}
+
+/// Value and source of one setting.
+fn value(result: &DescribeConfigsResult, name: &str) -> (String, i8) {
+    let config = result.configs.iter().find(|config| *config.name == *name);
+    let config = config.unwrap();
+    let value = config.value.as_deref().unwrap_or("null").to_owned();
+    (value, config.config_source)
+}
+
+fn alter(
+    node: &TestNode,
+    connection: &TestConnection,
+    resource: (i8, &str),
+    changes: &[(&str, i8, &str)],
+) -> (ErrorCode, String) {
+    let request = IncrementalAlterConfigsRequest {
+        resources: vec![AlterConfigsResource {
+            resource_type: resource.0,
+            resource_name: resource.1.into(),
+            configs: changes
+                .iter()
+                .map(|(name, operation, value)| AlterableConfig {
+                    name: (*name).into(),
+                    config_operation: *operation,
+                    value: Some((*value).into()),
+                    ..AlterableConfig::default()
+                })
+                .collect(),
+            ..AlterConfigsResource::default()
+        }],
+        ..IncrementalAlterConfigsRequest::default()
+    };
+    let response = node.ask(connection, &request, 1).responses.remove(0);
+    node.run_jobs();
+    let message = response.error_message.as_deref().unwrap_or_default();
+    (ErrorCode(response.error_code), message.to_owned())
+}
+
+#[test]
+fn a_topics_setting_is_altered_described_and_taken_back() {
+    let node = start(1);
+    let connection = node.connect();
+    create(&node, &connection, "t", 1, &[("retention.ms", "5000")]);
+    let topic = (TOPIC, "t");
+    assert_eq!(
+        value(&describe(&node, &connection, topic), "retention.ms"),
+        ("5000".to_owned(), 1)
+    );
+    let done = (ErrorCode::NONE, String::new());
+    let changes = [
+        ("retention.ms", DELETE, ""),
+        ("cleanup.policy", APPEND, "compact"),
+    ];
+    assert_eq!(alter(&node, &connection, topic, &changes), done);
+    let described = describe(&node, &connection, topic);
+    assert_eq!(
+        value(&described, "retention.ms"),
+        ("604800000".to_owned(), 5)
+    );
+    assert_eq!(
+        value(&described, "cleanup.policy"),
+        ("delete,compact".to_owned(), 1)
+    );
+    let broker_default = (BROKER, "");
+    assert_eq!(
+        alter(
+            &node,
+            &connection,
+            broker_default,
+            &[("log.retention.ms", SET, "77")]
+        ),
+        done
+    );
+    let described = describe(&node, &connection, topic);
+    assert_eq!(value(&described, "retention.ms"), ("77".to_owned(), 3));
+}
+
+#[test]
+fn refusals_are_kafkas() {
+    let node = start(2);
+    let connection = node.connect();
+    create(&node, &connection, "t", 1, &[]);
+    let own = node.node().options().node_id.to_string();
+    let refused =
+        |resource, changes: &[(&str, i8, &str)]| alter(&node, &connection, resource, changes);
+    let invalid_config = |message: &str| (ErrorCode::INVALID_CONFIG, message.to_owned());
+    let invalid_request = |message: &str| (ErrorCode::INVALID_REQUEST, message.to_owned());
+    assert_eq!(
+        refused((TOPIC, "t"), &[("retention.ms", SET, "x")]),
+        invalid_config("Invalid value x for configuration retention.ms: Not a number of type LONG"),
+    );
+    assert_eq!(
+        refused(
+            (TOPIC, "t"),
+            &[("retention.ms", SET, "1"), ("retention.ms", SET, "2")]
+        ),
+        invalid_request("Error due to duplicate config keys"),
+    );
+    assert_eq!(
+        refused((BROKER, &own), &[("node.id", SET, "9")]),
+        invalid_request("Cannot update these configs dynamically: [node.id]"),
+    );
+    assert_eq!(
+        refused((BROKER, "999"), &[("num.io.threads", SET, "9")]).0,
+        ErrorCode::INVALID_REQUEST,
+    );
+    let (code, message) = refused((BROKER, &own), &[("num.io.threads", SET, "100")]);
+    assert_eq!(code, ErrorCode::INVALID_REQUEST);
+    assert!(
+        message.contains("should not be greater than double the current value 8"),
+        "{message}"
+    );
+    assert_eq!(
+        refused(
+            (BROKER_LOGGER, &own),
+            &[("kafka.server.KafkaApis", SET, "DEBUG")]
+        ),
+        invalid_config("Logger kafka.server.KafkaApis does not exist!"),
+    );
+    assert_eq!(
+        refused((GROUP, "g"), &[("foo", SET, "1")]),
+        invalid_config("Unknown group config name: foo"),
+    );
+    assert_eq!(
+        ErrorCode(describe(&node, &connection, (TOPIC, "nope")).error_code),
+        ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+    );
+}
+
+#[test]
+fn resources_are_listed_and_acls_are_off() {
+    let node = start(3);
+    let connection = node.connect();
+    create(&node, &connection, "t", 1, &[]);
+    let listed = node.ask(&connection, &ListConfigResourcesRequest::default(), 1);
+    let types: Vec<i8> = listed
+        .config_resources
+        .iter()
+        .map(|resource| resource.resource_type)
+        .collect();
+    assert_eq!(types, [BROKER_LOGGER, BROKER, TOPIC]);
+    let only_metrics = node.ask(&connection, &ListConfigResourcesRequest::default(), 0);
+    assert_eq!(only_metrics.config_resources, []);
+    let acls = node.ask(&connection, &DescribeAclsRequest::default(), 3);
+    assert_eq!(ErrorCode(acls.error_code), ErrorCode::SECURITY_DISABLED);
+}
