@@ -85,6 +85,7 @@ pub(crate) fn find(name: &str) -> Option<&'static Tool> {
 
 /// Runs a tool with the arguments after its name.
 pub(crate) fn run(tool: &Tool, arguments: &[String]) -> ExitCode {
+    warn_on_standard_error();
     let mut out = io::BufWriter::with_capacity(64 << 10, io::stdout());
     let outcome = run_with(tool, arguments, &mut out);
     let flushed = out.flush();
@@ -92,6 +93,18 @@ pub(crate) fn run(tool: &Tool, arguments: &[String]) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => report(tool, &failure),
     }
+}
+
+/// Shows warnings, such as that a broker can't be reached, while the tool goes on trying.
+fn warn_on_standard_error() {
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .with_target(false)
+        .without_time();
+    // A second tool in one process keeps the first one's.
+    let _ = subscriber.try_init();
 }
 
 fn run_with(tool: &Tool, arguments: &[String], out: &mut Out) -> Result<(), Failure> {
@@ -228,4 +241,36 @@ pub(crate) fn admin_settings(options: &Options) -> Result<Settings, Failure> {
 /// An admin client; must be called within [`block_on`].
 pub(crate) fn admin(options: &Options) -> Result<Admin, Failure> {
     Ok(Admin::new(&admin_settings(options)?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tool_is_found_by_its_name_and_by_kafkas() {
+        for name in [
+            "topics",
+            "kafka-topics.sh",
+            "/opt/kafka/bin/kafka-topics.sh",
+            "kafka-topics",
+        ] {
+            assert_eq!(find(name).map(|tool| tool.name), Some("topics"), "{name}");
+        }
+        for name in ["ottla", "./ottla", "kafka-nothing.sh", ""] {
+            assert!(find(name).is_none(), "{name}");
+        }
+    }
+
+    #[test]
+    fn pairs_of_name_and_value() {
+        let pairs = |arguments: &[&str], accept_missing| {
+            let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
+            key_values(&arguments, accept_missing).map_err(|failure| format!("{failure:?}"))
+        };
+        let expected = BTreeMap::from([("a".to_owned(), "1=2".to_owned())]);
+        assert_eq!(pairs(&["a=1=2"], false), Ok(expected));
+        assert!(pairs(&["a"], false).is_err());
+        assert_eq!(pairs(&["a"], true).map(|pairs| pairs.len()), Ok(1));
+    }
 }

@@ -22,7 +22,10 @@ pub(super) async fn run(
     inputs: mpsc::UnboundedSender<NetworkInput>,
 ) {
     let reason = match TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await {
-        Err(error) => format!("{endpoint}: {error}"),
+        Err(error) => {
+            tracing::warn!("no connection to the broker at {endpoint}: {error}");
+            format!("{endpoint}: {error}")
+        }
         Ok(stream) => {
             // Without it small frames wait; not having it is no reason to give up.
             let _ = stream.set_nodelay(true);
