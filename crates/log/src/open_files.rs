@@ -19,12 +19,13 @@ pub struct OpenFiles {
 }
 
 impl OpenFiles {
-    /// Files of `disk`, of which about `open_max` stay open.
+    /// Files of `disk`, of which about `open_max` stay open, or fewer if it allows fewer.
     #[must_use]
     pub fn new(disk: Arc<dyn Disk>, open_max: usize) -> Arc<Self> {
+        let open_max = open_max.min(disk.open_files_max()).max(1);
         Arc::new(Self {
             disk,
-            open_max: open_max.max(1),
+            open_max,
             ring: Mutex::new(VecDeque::new()),
         })
     }

@@ -88,6 +88,10 @@ pub trait Disk: Send + Sync + Debug {
     fn sync_directory(&self, path: &Path) -> io::Result<()>;
     /// The room left where the path is.
     fn space(&self, path: &Path) -> io::Result<DiskSpace>;
+    /// How many files may be open at once, leaving as many descriptors for connections.
+    fn open_files_max(&self) -> usize {
+        usize::MAX
+    }
     /// Takes the exclusive lock of a file, made where it is missing, as Java's
     /// `FileChannel.tryLock` takes it: a POSIX record lock on the whole file. `None` if another
     /// holder has it.

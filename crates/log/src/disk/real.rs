@@ -2,9 +2,10 @@ use std::fs;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{Mode, OFlags};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{DirectoryEntry, Disk, DiskSpace, File, FileLock, Metadata, OpenMode};
 
@@ -99,6 +100,12 @@ impl Disk for RealDisk {
         })
     }
 
+    fn open_files_max(&self) -> usize {
+        static LIMIT: OnceLock<u64> = OnceLock::new();
+        let limit = *LIMIT.get_or_init(raise_descriptor_limit);
+        usize::try_from(limit / 2).unwrap_or(usize::MAX)
+    }
+
     fn try_lock(&self, path: &Path) -> io::Result<Option<Box<dyn FileLock>>> {
         Ok(locks::take(path)?.map(|lock| Box::new(lock) as Box<dyn FileLock>))
     }
@@ -181,6 +188,20 @@ impl File for RealFile {
 
     fn as_fd(&self) -> Option<BorrowedFd<'_>> {
         Some(self.descriptor.as_fd())
+    }
+}
+
+/// Lets this process have as many descriptors as its hard limit allows, as the Java virtual
+/// machine does at its start; returns how many that is.
+fn raise_descriptor_limit() -> u64 {
+    let limits = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limits.maximum,
+        ..limits
+    };
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => raised.current.unwrap_or(u64::MAX),
+        Err(_) => limits.current.unwrap_or(u64::MAX),
     }
 }
 
