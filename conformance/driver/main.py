@@ -80,6 +80,35 @@ def judged_by_classes(report, script, expected, *arguments):
         report.add(script, "all judgements", missing)
 
 
+def differential(report):
+    """The same scripts of requests to Apache Kafka and to Ottla; see differential/README.md."""
+    done = subprocess.run(
+        [sys.executable, "-m", "judge.run"],
+        capture_output=True,
+        text=True,
+        cwd=CONFORMANCE / "differential",
+    )
+    seen = 0
+    lines = done.stdout.splitlines()
+    for number, line in enumerate(lines):
+        word, _, rest = line.partition(" ")
+        if word == "ok":
+            report.add_quietly("differential", rest.strip())
+        elif word == "DIFFERS":
+            values = " ".join(value.strip() for value in lines[number + 1 : number + 3])
+            name, _, where = rest.strip().partition(", line ")
+            report.add_quietly("differential", name, f"line {where}: {values}")
+        elif word == "BROKEN":
+            name, _, failure = rest.strip().partition(": ")
+            report.add_quietly("differential", name, failure)
+        else:
+            continue
+        seen += 1
+    print(f"differential: {seen} scripts were run")
+    if seen < 500:
+        report.add("differential", "all scripts", f"{seen} were run: {done.stderr[-600:]}")
+
+
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--broker", choices=["ottla", "kafka"], default="ottla")
@@ -110,6 +139,7 @@ def main():
             rounds = 500 if options.long else 20
             judged_by_classes(report, "messages", 4, options.seed, rounds)
             judged_by_classes(report, "records", 2, options.seed)
+            differential(report)
             report.run(
                 "directories",
                 "Ottla and Apache Kafka refuse each other's live directory",
