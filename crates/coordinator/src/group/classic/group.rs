@@ -320,6 +320,10 @@ impl ClassicGroup {
         if self.is_leader(earlier_id) {
             self.leader_id = Some(member_id.clone());
         }
+        // Who has not asked for its assignment yet will ask under the new id.
+        if self.pending_sync_members.remove(earlier_id) {
+            self.pending_sync_members.insert(member_id.clone());
+        }
         self.static_members
             .insert(instance_id.clone(), member_id.clone());
         (awaiting_join, awaiting_sync)

@@ -45,7 +45,7 @@ fn act() -> impl Strategy<Value = Act> {
 struct Play {
     world: World,
     actors: Vec<Actor>,
-    /// Each assignment that was handed out, by generation and member.
+    /// Each assignment that was handed out, by generation and instance id, or else member id.
     assigned: BTreeMap<(i32, KafkaString), Bytes>,
     last_commit: Option<i64>,
     trace: Vec<String>,
@@ -172,7 +172,9 @@ impl Play {
                 self.trace.push(format!("synced {response:?}"));
                 actor.syncing = None;
                 if response.error_code == 0 && !response.assignment.is_empty() {
-                    let place = (actor.generation_id, actor.member_id.clone());
+                    // A static member inherits what it had under its earlier member id.
+                    let identity = actor.instance_id.as_ref().unwrap_or(&actor.member_id);
+                    let place = (actor.generation_id, identity.clone());
                     let earlier = self.assigned.insert(place, response.assignment.clone());
                     assert!(
                         earlier.is_none_or(|earlier| earlier == response.assignment),
@@ -236,4 +238,30 @@ proptest! {
         };
         prop_assert_eq!(run(), run());
     }
+}
+
+#[test]
+fn a_plain_conversation_ends_in_assignments() {
+    let mut play = Play::new();
+    let acts = [
+        Act::Join(0),
+        Act::Join(0),
+        Act::Join(3),
+        Act::Pass(1),
+        Act::Sync(3),
+        Act::Sync(0),
+        Act::Commit(0, 7),
+        Act::FailOver,
+        Act::Heartbeat(3),
+    ];
+    for act in &acts {
+        play.perform(act);
+        play.check();
+    }
+    assert_eq!(play.assigned.len(), 2);
+    assert_eq!(play.last_commit, Some(7));
+    assert_eq!(
+        play.trace.last().map(String::as_str),
+        Some("heartbeat NONE")
+    );
 }

@@ -136,6 +136,30 @@ fn who_waits_under_an_instance_id_that_another_takes_is_fenced() {
 }
 
 #[test]
+fn who_comes_back_before_it_asks_for_its_assignment_asks_under_the_new_id() {
+    let mut world = World::new();
+    let first = world.join(Joining::as_instance("a"));
+    let second = world.join(Joining::as_instance("b"));
+    world.advance(0);
+    let leader = world.joined(first).clone();
+    let earlier = world.joined(second).clone();
+    world.sync_as(&leader);
+    let token = world.join(Joining::as_instance("b"));
+    let again = world.joined(token).clone();
+    let token = world.sync_as(&again);
+    assert_eq!(
+        world.synced(token).assignment,
+        assignment(&earlier.member_id, 1)
+    );
+    for _ in 0..14 {
+        world.advance(5_000);
+        assert_eq!(world.heartbeat(&leader.member_id, 1), ErrorCode::NONE);
+        assert_eq!(world.heartbeat(&again.member_id, 1), ErrorCode::NONE);
+    }
+    assert_eq!(world.state(), "Stable");
+}
+
+#[test]
 fn coming_back_with_another_protocol_starts_a_rebalance() {
     let mut world = World::new();
     let both = vec![("range", Bytes::new()), ("sticky", Bytes::new())];
