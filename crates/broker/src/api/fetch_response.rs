@@ -73,14 +73,14 @@ impl PartitionAnswer {
             }),
             ..PartitionData::default()
         };
-        if version >= 12 {
-            if let Some((epoch, end_offset)) = self.diverging {
-                data.diverging_epoch = EpochEndOffset {
-                    epoch,
-                    end_offset,
-                    ..EpochEndOffset::default()
-                };
-            }
+        if version >= 12
+            && let Some((epoch, end_offset)) = self.diverging
+        {
+            data.diverging_epoch = EpochEndOffset {
+                epoch,
+                end_offset,
+                ..EpochEndOffset::default()
+            };
         }
         if version >= 16
             && let Some((leader_id, leader_epoch)) = self.current_leader
