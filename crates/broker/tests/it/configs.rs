@@ -193,6 +193,14 @@ fn resources_are_listed_and_acls_are_off() {
     assert_eq!(types, [BROKER_LOGGER, BROKER, TOPIC]);
     let only_metrics = node.ask(&connection, &ListConfigResourcesRequest::default(), 0);
     assert_eq!(only_metrics.config_resources, []);
-    let acls = node.ask(&connection, &DescribeAclsRequest::default(), 3);
+    // 1 stands for any type, pattern, operation and permission.
+    let any = DescribeAclsRequest {
+        resource_type_filter: 1,
+        pattern_type_filter: 1,
+        operation: 1,
+        permission_type: 1,
+        ..DescribeAclsRequest::default()
+    };
+    let acls = node.ask(&connection, &any, 3);
     assert_eq!(ErrorCode(acls.error_code), ErrorCode::SECURITY_DISABLED);
 }
