@@ -40,10 +40,9 @@ impl Server {
     /// As [`Server::start`].
     pub async fn start_on(config: &NodeConfig, disk: Arc<dyn Disk>) -> Result<Server, Error> {
         let listeners = bind_all(config).await?;
-        let bound: BTreeMap<String, SocketAddr> = listeners
-            .iter()
-            .map(|listener| (listener.settings().name.clone(), listener.address()))
-            .collect();
+        let addresses: Vec<(String, SocketAddr)> = listeners.iter().flat_map(named).collect();
+        // Of several addresses that a listener has, the port is the same.
+        let bound: BTreeMap<String, SocketAddr> = addresses.iter().rev().cloned().collect();
         let jobs = ThreadJobs::start().map_err(|source| Error::Io {
             action: "cannot start threads".to_owned(),
             source,
@@ -66,7 +65,7 @@ impl Server {
             }
         };
         let mut server = Server {
-            addresses: bound.into_iter().collect(),
+            addresses,
             node,
             jobs,
             stop_accepting: watch::channel(false).0,
@@ -116,7 +115,7 @@ impl Server {
         &self.node
     }
 
-    /// Where each listener listens, by name.
+    /// Where each listener listens, by name; one with several addresses is there once for each, IPv4 first.
     #[must_use]
     pub fn addresses(&self) -> &[(String, SocketAddr)] {
         &self.addresses
@@ -146,6 +145,11 @@ impl Server {
         })
         .await;
     }
+}
+
+fn named(listener: &BoundListener) -> impl Iterator<Item = (String, SocketAddr)> {
+    let addresses = listener.addresses().iter();
+    addresses.map(|address| (listener.settings().name.clone(), *address))
 }
 
 fn start_node(options: NodeOptions, environment: Environment) -> Result<Arc<Node>, Error> {

@@ -100,10 +100,12 @@ fn default_settings(overrides: &[String]) -> Result<BTreeMap<String, String>, St
     let mut settings: BTreeMap<String, String> = [
         ("process.roles", "broker,controller"),
         ("node.id", "1"),
+        // Both loopback addresses.
         (
             "listeners",
             "PLAINTEXT://localhost:9092,CONTROLLER://localhost:9093",
         ),
+        // Every client on this machine can use this one, those included that know no IPv6.
         ("advertised.listeners", "PLAINTEXT://127.0.0.1:9092"),
         ("controller.listener.names", "CONTROLLER"),
         ("controller.quorum.bootstrap.servers", "localhost:9093"),

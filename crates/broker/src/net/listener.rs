@@ -1,7 +1,7 @@
 //! Takes connections in.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use ottla_protocol::KafkaString;
@@ -32,7 +32,7 @@ pub struct ListenerSettings {
 pub struct BoundListener {
     settings: ListenerSettings,
     sockets: Vec<TcpListener>,
-    address: SocketAddr,
+    addresses: Vec<SocketAddr>,
 }
 
 impl BoundListener {
@@ -42,44 +42,73 @@ impl BoundListener {
         &self.settings
     }
 
-    /// Where the first socket listens.
+    /// Where its sockets listen, IPv4 first.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
     }
 }
 
-/// Binds a listener to every address that its host has.
+/// How often a port of the system's choice is tried that turns out to be taken on the host's next address.
+const ATTEMPTS_AT_ANY_PORT: usize = 16;
+
+/// Binds a listener to every address that its host has, all on one port.
 ///
 /// # Errors
-/// If no address can be bound.
+/// If no address can be bound, or one that the machine has is taken.
 pub async fn bind(settings: ListenerSettings, backlog: u32) -> io::Result<BoundListener> {
-    let addresses = resolve(&settings).await?;
-    let mut sockets = Vec::new();
-    let mut port = settings.port;
-    let mut refused = None;
-    for mut address in addresses {
-        address.set_port(port);
-        match bind_address(address, backlog) {
+    let wanted = resolve(&settings).await?;
+    let mut bound = bind_all(&wanted, backlog);
+    for _ in 1..ATTEMPTS_AT_ANY_PORT {
+        let is_taken = |error: &io::Error| error.kind() == io::ErrorKind::AddrInUse;
+        if settings.port != 0 || !bound.as_ref().is_err_and(is_taken) {
+            break;
+        }
+        bound = bind_all(&wanted, backlog);
+    }
+    let sockets = bound?;
+    let addresses = sockets
+        .iter()
+        .map(TcpListener::local_addr)
+        .collect::<io::Result<_>>()?;
+    Ok(BoundListener {
+        settings,
+        sockets,
+        addresses,
+    })
+}
+
+/// An address that the machine does not have is passed over as long as it has another.
+fn bind_all(wanted: &[SocketAddr], backlog: u32) -> io::Result<Vec<TcpListener>> {
+    let mut sockets: Vec<TcpListener> = Vec::new();
+    let mut absent = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for address in wanted {
+        let port = match sockets.first() {
+            Some(first) => first.local_addr()?.port(),
+            None => address.port(),
+        };
+        match bind_address(SocketAddr::new(address.ip(), port), backlog) {
             Ok(socket) => {
-                port = socket.local_addr()?.port();
                 sockets.push(socket);
                 if address.ip().is_unspecified() {
                     break;
                 }
             }
-            Err(error) => refused = Some(error),
+            Err(error) if is_absent(&error) => absent = error,
+            Err(error) => return Err(error),
         }
     }
-    let Some(first) = sockets.first() else {
-        return Err(refused.unwrap_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable)));
-    };
-    let address = first.local_addr()?;
-    Ok(BoundListener {
-        settings,
-        sockets,
-        address,
-    })
+    if sockets.is_empty() {
+        return Err(absent);
+    }
+    Ok(sockets)
+}
+
+/// Whether the machine lacks the address, or all addresses of its family.
+fn is_absent(error: &io::Error) -> bool {
+    const ADDRESS_FAMILY_NOT_SUPPORTED: i32 = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
+    error.kind() == io::ErrorKind::AddrNotAvailable
+        || error.raw_os_error() == Some(ADDRESS_FAMILY_NOT_SUPPORTED)
 }
 
 async fn resolve(settings: &ListenerSettings) -> io::Result<Vec<SocketAddr>> {
@@ -87,6 +116,12 @@ async fn resolve(settings: &ListenerSettings) -> io::Result<Vec<SocketAddr>> {
         let any_v6 = SocketAddr::from(([0_u16; 8], settings.port));
         let any_v4 = SocketAddr::from(([0_u8; 4], settings.port));
         return Ok(vec![any_v6, any_v4]);
+    }
+    // The name of the machine itself, whatever its table of hosts says (RFC 6761, 6.3).
+    if settings.host.eq_ignore_ascii_case("localhost") {
+        let v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, settings.port));
+        let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, settings.port));
+        return Ok(vec![v4, v6]);
     }
     let mut addresses: Vec<SocketAddr> =
         tokio::net::lookup_host((settings.host.as_str(), settings.port))

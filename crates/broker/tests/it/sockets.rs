@@ -140,3 +140,39 @@ async fn an_address_may_not_have_more_connections_than_it_is_allowed() {
     }
     panic!("the address stayed full");
 }
+
+#[tokio::test]
+async fn localhost_is_every_loopback_address_that_the_machine_has() {
+    let listeners = "PLAINTEXT://localhost:0,CONTROLLER://127.0.0.1:0";
+    let (server, _) = start(&[("listeners", listeners)]).await;
+    let addresses: Vec<SocketAddr> = server
+        .addresses()
+        .iter()
+        .filter(|(name, _)| name == "PLAINTEXT")
+        .map(|(_, address)| *address)
+        .collect();
+    let mut expected = vec![std::net::IpAddr::from([127, 0, 0, 1])];
+    if std::net::TcpListener::bind("[::1]:0").is_ok() {
+        expected.push(std::net::Ipv6Addr::LOCALHOST.into());
+    }
+    let found: Vec<std::net::IpAddr> = addresses.iter().map(SocketAddr::ip).collect();
+    assert_eq!(found, expected);
+    for address in &addresses {
+        assert_eq!(address.port(), addresses[0].port());
+        assert!(is_served(*address).await, "{address}");
+    }
+    server.shut_down().await;
+}
+
+#[tokio::test]
+async fn an_address_that_is_taken_refuses_the_start() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let settings = ottla_broker::net::ListenerSettings {
+        name: "PLAINTEXT".to_owned(),
+        host: "localhost".to_owned(),
+        port: taken.local_addr().unwrap().port(),
+        is_controller: false,
+    };
+    let refused = ottla_broker::net::bind(settings, 50).await.unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::AddrInUse);
+}
