@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ottla_metadata::controller::Decision;
+use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::Response;
 
 use crate::controller::Active;
@@ -19,15 +20,23 @@ pub(super) fn to_controller<R: Response + Send + 'static>(
     context: RequestContext,
     decide: impl FnOnce(&mut Active<'_>) -> Decision<R> + Send + 'static,
 ) {
+    let then = answer(node, context);
+    node.controller().decide(node, decide, then);
+}
+
+/// What gives the controller's response to the client, once the metadata behind it is applied.
+pub(super) fn answer<R: Response + Send + 'static>(
+    node: &Arc<Node>,
+    context: RequestContext,
+) -> impl FnOnce(Result<R, ErrorCode>) + Send + 'static {
     let this = Arc::clone(node);
-    node.controller()
-        .decide(node, decide, move |response| match response {
-            Ok(response) => {
-                this.submit(JobKind::Metadata, move |_| context.respond(&response));
-            }
-            Err(error) => {
-                tracing::info!(%error, api = %context.api_key, "the controller did not answer");
-                context.close();
-            }
-        });
+    move |response| match response {
+        Ok(response) => {
+            this.submit(JobKind::Metadata, move |_| context.respond(&response));
+        }
+        Err(error) => {
+            tracing::info!(%error, api = %context.api_key, "the controller did not answer");
+            context.close();
+        }
+    }
 }

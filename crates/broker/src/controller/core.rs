@@ -13,7 +13,9 @@ use ottla_metadata::features::MetadataVersion;
 use ottla_metadata::image::{ImageLoader, MetadataImage};
 use ottla_metadata::record::MetadataRecord;
 use ottla_protocol::ids::{BrokerId, LeaderEpoch, Offset};
-use ottla_protocol::messages::{DescribeQuorumRequest, DescribeQuorumResponse};
+use ottla_protocol::messages::{
+    DescribeQuorumRequest, DescribeQuorumResponse, UpdateFeaturesRequest, UpdateFeaturesResponse,
+};
 use ottla_protocol::{ErrorCode, KafkaString};
 use ottla_raft::quorum::VoterHistory;
 use ottla_raft::snapshot::Snapshot;
@@ -259,11 +261,53 @@ impl Core {
             then(Err(ErrorCode::KAFKA_STORAGE_ERROR));
             return;
         }
-        let response = decision.response;
+        self.answer_when_committed(decision.response, then);
+    }
+
+    fn answer_when_committed<R: Send + 'static>(
+        &mut self,
+        response: R,
+        then: impl FnOnce(Result<R, ErrorCode>) + Send + 'static,
+    ) {
         self.pending.push_back(Pending {
             end_offset: self.log.end_offset(),
             answer: Box::new(move |committed| then(committed.map(|()| response))),
         });
+    }
+
+    /// Changes levels of features. `kraft.version` is the quorum's own: its level and the voters become control
+    /// records, which stand in the log before the records of the other features.
+    pub(crate) fn update_features(
+        &mut self,
+        node: &Arc<Node>,
+        request: &UpdateFeaturesRequest,
+        request_version: i16,
+        then: impl FnOnce(Result<UpdateFeaturesResponse, ErrorCode>) + Send + 'static,
+    ) {
+        let kraft_version = self.quorum.kraft_version().level();
+        let Some(decisions) = &self.decisions else {
+            then(Err(ErrorCode::NOT_CONTROLLER));
+            return;
+        };
+        let decision = decisions.decide_update_features(request, request_version, kraft_version);
+        if decision.response.kraft_version.is_some() {
+            let now_ms = self.environment.clock.wall_ms();
+            if let Err(error) = self.quorum.upgrade_kraft_version(now_ms) {
+                let refused = UpdateFeaturesResponse {
+                    error_code: ErrorCode::INVALID_UPDATE_VERSION.0,
+                    error_message: Some(KafkaString::from(error.to_string())),
+                    ..UpdateFeaturesResponse::default()
+                };
+                self.answer_when_committed(refused, then);
+                return;
+            }
+            self.drive_or_fail(node);
+        }
+        if !self.append_or_fail(node, &decision.records) {
+            then(Err(ErrorCode::KAFKA_STORAGE_ERROR));
+            return;
+        }
+        self.answer_when_committed(decision.response.response, then);
     }
 
     fn append(&mut self, records: &[MetadataRecord]) -> Result<(), Error> {
