@@ -187,6 +187,15 @@ impl FetchSessions {
         }
     }
 
+    /// How many sessions are held, and how many partitions they hold together.
+    pub(crate) fn sizes(&self) -> (u64, u64) {
+        let sessions = self.sessions.lock();
+        let partitions = sessions
+            .values()
+            .map(|session| session.partitions.by_order.len() as u64);
+        (sessions.len() as u64, partitions.sum())
+    }
+
     /// Finds or begins the session of a fetch.
     pub(crate) fn open(
         &self,

@@ -139,7 +139,7 @@ impl Node {
             Arc::clone(connection),
             parsed.head,
             api_key,
-            received_ms,
+            (received_ms, Arc::clone(&self.metrics)),
             responder,
         );
         crate::api::dispatch(self, context, frame, parsed.body_start);
@@ -282,10 +282,12 @@ impl Node {
     }
 
     pub(crate) fn connection_opened(&self, connection: &ConnectionContext) {
+        self.connection_counts.opened(&connection.listener);
         tracing::trace!(id = connection.id, peer = ?connection.peer, "connection opened");
     }
 
     pub(crate) fn connection_closed(&self, connection: &ConnectionContext) {
+        self.connection_counts.closed(&connection.listener);
         tracing::trace!(id = connection.id, peer = ?connection.peer, "connection closed");
     }
 

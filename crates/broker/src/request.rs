@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ottla_log::FileRegion;
-use ottla_protocol::KafkaString;
 use ottla_protocol::api_key::ApiKey;
 use ottla_protocol::frame::encode_response;
 use ottla_protocol::frame::response::ResponseFrame;
 use ottla_protocol::messages::Response;
+use ottla_protocol::{ErrorCode, KafkaString};
 use parking_lot::Mutex;
+
+use crate::metrics::Metrics;
 
 /// A connection as the request handlers see it.
 #[derive(Debug)]
@@ -216,6 +218,7 @@ pub struct RequestContext {
     pub api_key: ApiKey,
     /// When it came, in monotonic milliseconds.
     pub received_ms: i64,
+    metrics: Arc<Metrics>,
     responder: Responder,
 }
 
@@ -233,7 +236,7 @@ impl RequestContext {
         connection: Arc<ConnectionContext>,
         head: RequestHead,
         api_key: ApiKey,
-        received_ms: i64,
+        (received_ms, metrics): (i64, Arc<Metrics>),
         responder: Responder,
     ) -> RequestContext {
         RequestContext {
@@ -241,6 +244,7 @@ impl RequestContext {
             head,
             api_key,
             received_ms,
+            metrics,
             responder,
         }
     }
@@ -259,6 +263,7 @@ impl RequestContext {
 
     /// Answers with a message in another version than the request's.
     pub fn respond_at<M: Response>(self, response: &M, version: i16) {
+        response.visit_error_codes(&mut |code| self.count_error(ErrorCode(code)));
         match encode_response(response, version, self.head.correlation_id) {
             Ok(bytes) => self.respond_frame(ResponseFrame::from(bytes)),
             Err(error) => {
@@ -268,7 +273,12 @@ impl RequestContext {
         }
     }
 
-    /// Answers with a frame that is already encoded, header included.
+    /// Counts an error code of a response that is encoded elsewhere.
+    pub(crate) fn count_error(&self, error: ErrorCode) {
+        self.metrics.request(self.api_key).record_error(error);
+    }
+
+    /// Answers with a frame that is already encoded, header included; its error codes were counted.
     pub fn respond_frame(self, frame: ResponseFrame<FileRegion>) {
         self.responder.respond(Reply::Response(frame));
     }

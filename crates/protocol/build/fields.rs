@@ -82,7 +82,7 @@ impl FieldCode<'_> {
         When::within(self.field.versions, self.message)
     }
 
-    fn is_nullable(&self) -> bool {
+    pub(crate) fn is_nullable(&self) -> bool {
         self.field.nullable.is_some()
     }
 

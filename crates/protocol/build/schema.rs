@@ -122,7 +122,9 @@ pub(crate) fn parse(text: &str) -> Result<Message> {
         if open.len() < depth {
             // The field above is of a structure that is told here.
             let above = structures[parent].fields.last().ok_or("indented too far")?;
-            let name = structure_of(&above.kind).ok_or("indented below a primitive")?;
+            let name = structure_of(&above.kind)
+                .ok_or("indented below a primitive")?
+                .to_owned();
             open.push(structures.len());
             structures.push(Structure {
                 name,
@@ -244,9 +246,10 @@ fn field_type(word: &str) -> Type {
     }
 }
 
-fn structure_of(kind: &Type) -> Option<String> {
+/// The structure that a field holds, or an array of.
+pub(crate) fn structure_of(kind: &Type) -> Option<&str> {
     match kind {
-        Type::Structure(name) => Some(name.clone()),
+        Type::Structure(name) => Some(name),
         Type::Array(element) => structure_of(element),
         _ => None,
     }

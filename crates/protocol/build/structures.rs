@@ -3,7 +3,7 @@
 use crate::code::Code;
 use crate::fields::{FieldCode, When, flexible, negated};
 use crate::names;
-use crate::schema::{Kind, Message, Structure};
+use crate::schema::{Field, Kind, Message, Structure, Type, structure_of};
 
 /// Writes the module of a message.
 pub(crate) fn write_module(code: &mut Code, message: &Message) {
@@ -14,15 +14,7 @@ pub(crate) fn write_module(code: &mut Code, message: &Message) {
     code.line(format!("pub mod {} {{", names::snake(&message.name)));
     code.line("use super::prelude::*;");
     for (index, structure) in message.structures.iter().enumerate() {
-        let fields: Vec<FieldCode<'_>> = structure
-            .fields
-            .iter()
-            .map(|field| FieldCode {
-                message,
-                structure: &structure.name,
-                field,
-            })
-            .collect();
+        let fields = field_codes(message, structure);
         if index == 0 {
             code.doc(message_facts(message));
         } else {
@@ -36,9 +28,25 @@ pub(crate) fn write_module(code: &mut Code, message: &Message) {
         write_write(code, message, structure, &fields);
         code.line("}");
         write_random(code, message, structure, &fields);
+        if index > 0 && message.kind == Kind::Response {
+            write_error_codes(code, message, structure, &fields);
+        }
     }
-    write_traits(code, message);
+    let own = &message.structures[0];
+    write_traits(code, message, &field_codes(message, own));
     code.line("}");
+}
+
+fn field_codes<'a>(message: &'a Message, structure: &'a Structure) -> Vec<FieldCode<'a>> {
+    structure
+        .fields
+        .iter()
+        .map(|field| FieldCode {
+            message,
+            structure: &structure.name,
+            field,
+        })
+        .collect()
 }
 
 fn message_facts(message: &Message) -> String {
@@ -364,7 +372,67 @@ fn write_random(
     code.line("}");
 }
 
-fn write_traits(code: &mut Code, message: &Message) {
+/// Whether the structure, or one within it, has an error code.
+fn has_error_codes(message: &Message, name: &str) -> bool {
+    let structure = message
+        .structures
+        .iter()
+        .find(|structure| structure.name == name);
+    structure.is_some_and(|structure| {
+        structure.fields.iter().any(|field| {
+            is_error_code(field)
+                || structure_of(&field.kind).is_some_and(|within| has_error_codes(message, within))
+        })
+    })
+}
+
+fn is_error_code(field: &Field) -> bool {
+    field.name == "ErrorCode" && field.kind == Type::Number("int16".to_owned())
+}
+
+fn write_error_codes(
+    code: &mut Code,
+    message: &Message,
+    structure: &Structure,
+    fields: &[FieldCode<'_>],
+) {
+    if !has_error_codes(message, &structure.name) {
+        return;
+    }
+    code.line(format!("impl {} {{", structure.name));
+    write_visit(code, message, fields);
+    code.line("}");
+}
+
+fn write_visit(code: &mut Code, message: &Message, fields: &[FieldCode<'_>]) {
+    code.line("fn visit_error_codes(&self, visit: &mut dyn FnMut(i16)) {");
+    for field in fields {
+        let name = field.name();
+        if is_error_code(field.field) {
+            code.line(format!("visit(self.{name});"));
+        }
+        let within = structure_of(&field.field.kind);
+        if !within.is_some_and(|within| has_error_codes(message, within)) {
+            continue;
+        }
+        let is_array = matches!(field.field.kind, Type::Array(_));
+        let each = match (is_array, field.is_nullable()) {
+            (true, true) => format!("for within in self.{name}.iter().flatten() {{"),
+            (true, false) => format!("for within in &self.{name} {{"),
+            (false, true) => format!("if let Some(within) = &self.{name} {{"),
+            (false, false) => {
+                code.line(format!("self.{name}.visit_error_codes(visit);"));
+                continue;
+            }
+        };
+        code.line(each);
+        code.line("within.visit_error_codes(visit);");
+        code.line("}");
+    }
+    code.line("}");
+}
+
+fn write_traits(code: &mut Code, message: &Message, fields: &[FieldCode<'_>]) {
     let name = &message.name;
     let first = message.versions.first;
     let last = message.versions.last.unwrap_or(first);
@@ -391,6 +459,9 @@ fn write_traits(code: &mut Code, message: &Message) {
             let api = name.trim_end_matches("Response");
             code.line(format!("impl Response for {name} {{"));
             code.line(format!("const API_KEY: ApiKey = ApiKey::{api};"));
+            if has_error_codes(message, name) {
+                write_visit(code, message, fields);
+            }
             code.line("}");
         }
         _ => {

@@ -39,6 +39,9 @@ pub trait Request: Message {
 pub trait Response: Message {
     /// What the request asked for.
     const API_KEY: ApiKey;
+
+    /// Shows every error code in the message to `visit`, `NONE` included.
+    fn visit_error_codes(&self, _visit: &mut dyn FnMut(i16)) {}
 }
 
 /// A message that is stored in a log, told from others there by its type.

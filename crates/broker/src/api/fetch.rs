@@ -189,6 +189,10 @@ fn resolve(node: &Node, session: &FetchContext) -> Vec<Resolved> {
 }
 
 fn respond(context: RequestContext, answer: FetchAnswer) {
+    context.count_error(answer.error);
+    for (_, partition) in &answer.partitions {
+        context.count_error(partition.error);
+    }
     match answer.encode(&context.head) {
         Ok(frame) => context.respond_frame(frame),
         Err(error) => {
@@ -378,6 +382,10 @@ fn answer_state(answer: &PartitionAnswer) -> AnswerState {
 }
 
 impl DelayedOperation for DelayedFetch {
+    fn name(&self) -> Option<&'static str> {
+        Some("Fetch")
+    }
+
     fn try_complete(&self, expired: bool) -> bool {
         let mut locked = self.waiting.lock();
         let Some((_, session)) = locked.as_ref() else {

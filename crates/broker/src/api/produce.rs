@@ -392,6 +392,10 @@ struct DelayedProduce {
 }
 
 impl DelayedOperation for DelayedProduce {
+    fn name(&self) -> Option<&'static str> {
+        Some("Produce")
+    }
+
     fn try_complete(&self, expired: bool) -> bool {
         let mut locked = self.waiting.lock();
         let Some(waiting) = &mut *locked else {

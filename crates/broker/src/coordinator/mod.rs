@@ -78,6 +78,17 @@ fn compression(codec: i32) -> Compression {
 /// Takes what is released to a request that waited, or why nothing will be.
 pub(crate) type Waiter = Box<dyn FnOnce(Result<Released, ErrorCode>) + Send>;
 
+/// How much the coordinators of this broker hold.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct GroupSizes {
+    /// Groups by type and state, such as `classic` and `Stable`.
+    pub groups: BTreeMap<(String, String), u64>,
+    /// Committed offsets.
+    pub offsets: u64,
+    /// Partitions of the groups' topic by whether they are `active`, `loading` or `failed`.
+    pub partitions: BTreeMap<&'static str, u64>,
+}
+
 /// The group coordinators of the partitions that this broker leads.
 #[derive(Debug)]
 pub(crate) struct GroupCoordinators {
@@ -143,6 +154,16 @@ impl GroupCoordinators {
     /// The partitions whose coordinators are here.
     pub(crate) fn partitions(&self) -> Vec<i32> {
         self.shards.lock().keys().copied().collect()
+    }
+
+    /// What is coordinated here, counted.
+    pub(crate) fn sizes(&self) -> GroupSizes {
+        let shards: Vec<Arc<Shard>> = self.shards.lock().values().cloned().collect();
+        let mut sizes = GroupSizes::default();
+        for shard in shards {
+            shard.count(&mut sizes);
+        }
+        sizes
     }
 
     fn shard(&self, partition: i32) -> Option<Arc<Shard>> {

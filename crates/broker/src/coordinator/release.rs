@@ -51,6 +51,10 @@ struct DelayedAnswers {
 }
 
 impl DelayedOperation for DelayedAnswers {
+    fn name(&self) -> Option<&'static str> {
+        None
+    }
+
     fn try_complete(&self, expired: bool) -> bool {
         let Commitment {
             partition,

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use super::loader::read_state;
 use super::records::to_batches;
 use super::release::{Answer, Commitment, release};
-use super::{GroupSettings, Waiter, coordinator_error};
+use super::{GroupSettings, GroupSizes, Waiter, coordinator_error};
 use crate::environment::JobKind;
 use crate::node::Node;
 use crate::replica::{AppendContext, Effects, Partition};
@@ -81,6 +81,24 @@ impl Shard {
             partition,
             state: Mutex::new(State::Loading(leader_epoch)),
         })
+    }
+
+    pub(super) fn count(&self, sizes: &mut GroupSizes) {
+        let state = self.state.lock();
+        let name = match &*state {
+            State::Active(_) => "active",
+            State::Loading(_) => "loading",
+            State::Failed => "failed",
+            State::Unloaded => return,
+        };
+        *sizes.partitions.entry(name).or_default() += 1;
+        if let State::Active(active) = &*state {
+            sizes.offsets += active.coordinator.offset_count();
+            for group in active.coordinator.list_groups(&[], &[]) {
+                let key = (group.group_type.to_string(), group.group_state.to_string());
+                *sizes.groups.entry(key).or_default() += 1;
+            }
+        }
     }
 
     pub(super) fn set_leader_epoch(&self, leader_epoch: LeaderEpoch) {

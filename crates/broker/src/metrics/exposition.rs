@@ -26,7 +26,11 @@ impl Collector for Exposition {
         self.topics(&mut encoder)?;
         self.requests(&mut encoder)?;
         if let Some(source) = self.0.source() {
-            node(&mut encoder, &source.node_gauges())?;
+            let gauges = source.node_gauges();
+            node(&mut encoder, &gauges)?;
+            super::waiting::purgatories(&mut encoder, &gauges)?;
+            super::waiting::connections(&mut encoder, &gauges, &self.0)?;
+            super::waiting::groups(&mut encoder, &gauges.groups)?;
             logs(&mut encoder, &source.log_gauges())?;
         }
         let mut build = encoder.encode_descriptor(
@@ -146,7 +150,7 @@ fn distributions(
     Ok(())
 }
 
-fn gauge(
+pub(super) fn gauge(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
@@ -157,7 +161,7 @@ fn gauge(
         .encode_gauge(&value)
 }
 
-fn labelled<L: EncodeLabelSet>(
+pub(super) fn labelled<L: EncodeLabelSet>(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
@@ -170,7 +174,7 @@ fn labelled<L: EncodeLabelSet>(
     Ok(())
 }
 
-fn signed(value: u64) -> i64 {
+pub(super) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
@@ -242,43 +246,6 @@ fn node(encoder: &mut DescriptorEncoder<'_>, node: &NodeGauges) -> Result<(), Er
     ];
     for (name, help, value) in others {
         gauge(encoder, name, help, value)?;
-    }
-    waiting(encoder, node)
-}
-
-fn waiting(encoder: &mut DescriptorEncoder<'_>, node: &NodeGauges) -> Result<(), Error> {
-    for last in ["purgatorysize", "numdelayedoperations"] {
-        labelled(
-            encoder,
-            &format!("kafka_server_delayedoperationpurgatory_{last}"),
-            "Requests that wait for something",
-            node.purgatory_sizes
-                .iter()
-                .map(|(operation, size)| ([("delayedOperation", *operation)], signed(*size))),
-        )?;
-    }
-    labelled(
-        encoder,
-        "kafka_server_socket_server_metrics_connection_count",
-        "Open connections",
-        node.connection_counts.iter().map(|(listener, count)| {
-            (
-                [("listener", listener.as_str()), ("networkProcessor", "0")],
-                signed(*count),
-            )
-        }),
-    )?;
-    const GROUPS: &str = "kafka_coordinator_group_groupmetadatamanager_numgroups";
-    let all: u64 = node.group_counts.iter().map(|(_, count)| count).sum();
-    gauge(encoder, GROUPS, "Groups coordinated here", signed(all))?;
-    for (state, count) in &node.group_counts {
-        let name = format!("{GROUPS}{}", state.to_ascii_lowercase());
-        gauge(
-            encoder,
-            &name,
-            "Groups coordinated here in this state",
-            signed(*count),
-        )?;
     }
     Ok(())
 }

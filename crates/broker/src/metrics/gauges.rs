@@ -2,6 +2,9 @@
 
 use std::fmt::Debug;
 
+use crate::coordinator::GroupSizes;
+use crate::net::ListenerConnections;
+
 /// Who knows the present sizes and offsets.
 pub trait GaugeSource: Send + Sync + Debug {
     /// The node's sizes.
@@ -31,12 +34,12 @@ pub struct NodeGauges {
     pub offline_log_directory_count: u64,
     pub incremental_fetch_sessions: u64,
     pub incremental_fetch_partitions_cached: u64,
-    /// Parked requests by operation, such as `Produce` and `Fetch`.
-    pub purgatory_sizes: Vec<(&'static str, u64)>,
-    /// Open connections by listener.
-    pub connection_counts: Vec<(String, u64)>,
-    /// Groups by state, such as `Stable`.
-    pub group_counts: Vec<(&'static str, u64)>,
+    /// Parked requests by operation, such as `Produce` and `Fetch`: how many, and how many watches they have set.
+    pub purgatory_sizes: Vec<(&'static str, u64, u64)>,
+    /// Connections by listener.
+    pub connections: Vec<(String, ListenerConnections)>,
+    /// Groups and their offsets.
+    pub groups: GroupSizes,
 }
 
 /// Sizes of a log.

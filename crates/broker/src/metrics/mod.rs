@@ -11,17 +11,19 @@ mod gauges;
 pub mod http;
 mod node_gauges;
 mod process;
+mod rate;
 mod request;
 #[cfg(test)]
 mod tests;
 mod topic;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Weak};
 
 use ottla_protocol::ApiKey;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use prometheus_client::registry::Registry;
 
 pub use gauges::{GaugeSource, LogGauges, NodeGauges};
@@ -41,6 +43,9 @@ pub struct Metrics {
     fetch_follower: RequestMetrics,
     source: RwLock<Option<Weak<dyn GaugeSource>>>,
     window_started_ms: AtomicI64,
+    /// When this is read.
+    now_ms: AtomicI64,
+    rates: Mutex<rate::Rates>,
 }
 
 impl Default for Metrics {
@@ -56,6 +61,8 @@ impl Default for Metrics {
             fetch_follower: RequestMetrics::new(ApiKey::Fetch, "FetchFollower"),
             source: RwLock::default(),
             window_started_ms: AtomicI64::new(i64::MIN),
+            now_ms: AtomicI64::new(0),
+            rates: Mutex::default(),
         }
     }
 }
@@ -105,12 +112,19 @@ impl Metrics {
     /// Never in practice: writing into a string doesn't fail.
     pub fn render(self: &Arc<Self>, now_ms: i64) -> Result<String, std::fmt::Error> {
         self.rotate(now_ms);
+        self.now_ms.store(now_ms, Ordering::Relaxed);
         let mut registry = Registry::default();
         registry.register_collector(Box::new(exposition::Exposition::new(Arc::clone(self))));
         registry.register_collector(Box::new(process::Process));
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry)?;
         Ok(text)
+    }
+
+    /// By how much a total grows in a second.
+    fn rate(&self, name: String, total: u64) -> f64 {
+        let now_ms = self.now_ms.load(Ordering::Relaxed);
+        self.rates.lock().rate(name, total, now_ms)
     }
 
     fn source(&self) -> Option<Arc<dyn GaugeSource>> {

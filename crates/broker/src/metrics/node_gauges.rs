@@ -5,6 +5,9 @@ use ottla_metadata::image::MetadataImage;
 use super::gauges::{GaugeSource, LogGauges, NodeGauges};
 use crate::node::Node;
 
+/// The purgatories that are shown even while they are empty.
+const PURGATORIES: [&str; 3] = ["Produce", "Fetch", "DeleteRecords"];
+
 impl GaugeSource for Node {
     fn node_gauges(&self) -> NodeGauges {
         let metadata = self.metadata();
@@ -17,17 +20,39 @@ impl GaugeSource for Node {
                     .iter()
                     .filter(|directory| directory.is_offline()),
             ),
+            connections: self
+                .connection_counts()
+                .by_listener()
+                .into_iter()
+                .map(|(listener, connections)| (listener.to_string(), connections))
+                .collect(),
+            groups: self.groups().sizes(),
             ..NodeGauges::default()
         };
+        (
+            gauges.incremental_fetch_sessions,
+            gauges.incremental_fetch_partitions_cached,
+        ) = self.fetch_sessions().sizes();
         count_cluster(&metadata.image, &mut gauges);
-        for partition in self.partitions().all() {
+        let partitions = self.partitions().all();
+        let watched = partitions.iter().map(|partition| &**partition.watchers());
+        let sizes = crate::purgatory::sizes(watched);
+        gauges.purgatory_sizes = PURGATORIES
+            .map(|name| {
+                let size = sizes.get(name).copied().unwrap_or_default();
+                (name, size.operations, size.watches)
+            })
+            .to_vec();
+        for partition in partitions {
             let replica = partition.read_lock();
             gauges.partition_count += 1;
+            gauges.producer_id_count += count(replica.log.producers());
             if replica.is_offline() {
                 gauges.offline_replica_count += 1;
             } else if replica.state().leader == Some(self.broker_id()) {
                 gauges.leader_count += 1;
                 let state = replica.state();
+                gauges.under_min_isr_partition_count += u64::from(replica.is_under_min_isr());
                 gauges.under_replicated_partitions +=
                     u64::from(state.isr.len() < state.replicas.len());
             }

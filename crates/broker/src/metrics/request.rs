@@ -28,6 +28,8 @@ pub struct RequestTimes {
 pub struct RequestMetrics {
     name: &'static str,
     by_version: Vec<Counter>,
+    /// Responses without an error, which need no lock to be counted.
+    without_error: Counter,
     by_error: Mutex<BTreeMap<ErrorCode, u64>>,
     bytes: Distribution,
     local: Distribution,
@@ -43,6 +45,7 @@ impl RequestMetrics {
         Self {
             name,
             by_version: (0..versions).map(|_| Counter::default()).collect(),
+            without_error: Counter::default(),
             by_error: Mutex::default(),
             bytes: Distribution::default(),
             local: Distribution::default(),
@@ -71,7 +74,11 @@ impl RequestMetrics {
 
     /// Counts an error code of a response; Kafka counts `NONE` too.
     pub fn record_error(&self, code: ErrorCode) {
-        *self.by_error.lock().entry(code).or_default() += 1;
+        if code == ErrorCode::NONE {
+            self.without_error.add(1);
+        } else {
+            *self.by_error.lock().entry(code).or_default() += 1;
+        }
     }
 
     pub(super) fn name(&self) -> &'static str {
@@ -88,7 +95,12 @@ impl RequestMetrics {
     }
 
     pub(super) fn errors(&self) -> BTreeMap<ErrorCode, u64> {
-        self.by_error.lock().clone()
+        let mut errors = self.by_error.lock().clone();
+        let none = self.without_error.get();
+        if none > 0 {
+            errors.insert(ErrorCode::NONE, none);
+        }
+        errors
     }
 
     /// Each distribution with the last part of its name and what one unit of its values is in the shown unit.

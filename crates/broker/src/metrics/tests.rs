@@ -2,6 +2,9 @@ use std::sync::Arc;
 
 use ottla_protocol::ErrorCode;
 
+use crate::coordinator::GroupSizes;
+use crate::net::ListenerConnections;
+
 use super::*;
 
 #[derive(Debug)]
@@ -12,8 +15,25 @@ impl GaugeSource for Node {
         NodeGauges {
             partition_count: 3,
             active_controller: true,
-            purgatory_sizes: vec![("Produce", 0), ("Fetch", 2)],
-            group_counts: vec![("Stable", 1), ("Empty", 4)],
+            purgatory_sizes: vec![("Produce", 0, 0), ("Fetch", 2, 7)],
+            connections: vec![(
+                "PLAINTEXT".to_owned(),
+                ListenerConnections {
+                    opened: 5,
+                    closed: 2,
+                },
+            )],
+            groups: GroupSizes {
+                groups: [
+                    ("classic", "Stable", 1),
+                    ("classic", "Empty", 4),
+                    ("consumer", "Stable", 2),
+                ]
+                .map(|(name, state, count)| ((name.to_owned(), state.to_owned()), count))
+                .into(),
+                offsets: 9,
+                partitions: [("active", 50)].into(),
+            },
             ..NodeGauges::default()
         }
     }
@@ -60,8 +80,17 @@ fn names_are_those_of_kafkas_dashboards() {
         "kafka_network_requestmetrics_totaltimems_count{request=\"Produce\"} 1",
         "kafka_server_replicamanager_partitioncount 3",
         "kafka_controller_kafkacontroller_activecontrollercount 1",
-        "kafka_server_delayedoperationpurgatory_purgatorysize{delayedOperation=\"Fetch\"} 2",
+        "kafka_server_delayedoperationpurgatory_numdelayedoperations{delayedOperation=\"Fetch\"} 2",
         "kafka_log_log_logendoffset{topic=\"t\",partition=\"0\"} 5",
+        "kafka_server_delayedoperationpurgatory_purgatorysize{delayedOperation=\"Fetch\"} 7",
+        "kafka_server_socket_server_metrics_connection_count{listener=\"PLAINTEXT\",networkProcessor=\"0\"} 3",
+        "kafka_server_socket_server_metrics_connection_creation_total{listener=\"PLAINTEXT\",networkProcessor=\"0\"} 5",
+        "kafka_server_socket_server_metrics_connection_close_rate{listener=\"PLAINTEXT\",networkProcessor=\"0\"} 0.0",
+        "kafka_server_group_coordinator_metrics_group_count{protocol=\"consumer\"} 2",
+        "kafka_server_group_coordinator_metrics_consumer_group_count{state=\"Stable\"} 2",
+        "kafka_server_group_coordinator_metrics_num_partitions{state=\"active\"} 50",
+        "kafka_coordinator_group_groupmetadatamanager_numoffsets 9",
+        "kafka_coordinator_group_groupmetadatamanager_numgroupspreparingrebalance 0",
         "kafka_coordinator_group_groupmetadatamanager_numgroups 5",
         "kafka_coordinator_group_groupmetadatamanager_numgroupsstable 1",
         "# TYPE process_resident_memory_bytes gauge",

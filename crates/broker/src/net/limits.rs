@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ottla_protocol::KafkaString;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -40,9 +41,19 @@ impl Default for ConnectionLimits {
     }
 }
 
+/// How many connections a listener has had.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct ListenerConnections {
+    /// Taken in since the start.
+    pub opened: u64,
+    /// Ended since the start.
+    pub closed: u64,
+}
+
 /// Counts the connections of a node over all of its listeners.
 #[derive(Debug)]
 pub(crate) struct ConnectionCounts {
+    by_listener: Mutex<BTreeMap<KafkaString, ListenerConnections>>,
     limits: ConnectionLimits,
     total: Arc<Semaphore>,
     per_ip: Mutex<BTreeMap<IpAddr, usize>>,
@@ -52,6 +63,7 @@ impl ConnectionCounts {
     pub(crate) fn new(limits: ConnectionLimits) -> Arc<ConnectionCounts> {
         let permits = limits.connections_max.min(Semaphore::MAX_PERMITS);
         Arc::new(ConnectionCounts {
+            by_listener: Mutex::default(),
             limits,
             total: Arc::new(Semaphore::new(permits)),
             per_ip: Mutex::default(),
@@ -60,6 +72,25 @@ impl ConnectionCounts {
 
     pub(crate) fn limits(&self) -> &ConnectionLimits {
         &self.limits
+    }
+
+    pub(crate) fn opened(&self, listener: &KafkaString) {
+        self.by_listener
+            .lock()
+            .entry(listener.clone())
+            .or_default()
+            .opened += 1;
+    }
+
+    pub(crate) fn closed(&self, listener: &KafkaString) {
+        if let Some(connections) = self.by_listener.lock().get_mut(listener) {
+            connections.closed += 1;
+        }
+    }
+
+    /// The connections of each listener that has had any.
+    pub(crate) fn by_listener(&self) -> BTreeMap<KafkaString, ListenerConnections> {
+        self.by_listener.lock().clone()
     }
 
     /// Waits until one more connection may be taken in.

@@ -12,5 +12,5 @@ mod response_writer;
 mod tests;
 
 pub(crate) use limits::ConnectionCounts;
-pub use limits::ConnectionLimits;
+pub use limits::{ConnectionLimits, ListenerConnections};
 pub use listener::{BoundListener, ListenerSettings, ListenerTask, bind, serve};

@@ -2,6 +2,7 @@
 //!
 //! An operation is tried, put under the watch of everything that may complete it, and tried again, so that no change between the two is missed. Whatever changes a partition checks the operations that watch it; a timer ends those that nothing completes.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,6 +14,9 @@ use crate::timer::{TimerKey, Timers};
 
 /// Something that waits for a condition.
 pub(crate) trait DelayedOperation: Send + Sync {
+    /// Kafka's name of the operation in its metrics, where it has one.
+    fn name(&self) -> Option<&'static str>;
+
     /// Answers if the condition holds by now, or if `expired`; says whether it is answered.
     ///
     /// It is answered once, however often this is called and by however many threads.
@@ -42,6 +46,14 @@ impl Watchers {
         for delayed in watching {
             delayed.attempt(false);
         }
+    }
+
+    /// The operations that wait.
+    fn waiting(&self) -> Vec<Arc<Delayed>> {
+        if self.count.load(Ordering::Relaxed) == 0 {
+            return Vec::new();
+        }
+        self.operations.lock().clone()
     }
 
     fn add(&self, delayed: &Arc<Delayed>) {
@@ -93,6 +105,30 @@ impl Delayed {
         }
         true
     }
+}
+
+/// How many operations of a name wait, and how many watches they have set.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PurgatorySize {
+    pub(crate) operations: u64,
+    pub(crate) watches: u64,
+}
+
+/// Counts what waits under these watches, by name.
+pub(crate) fn sizes<'a>(
+    watched: impl Iterator<Item = &'a Watchers>,
+) -> BTreeMap<&'static str, PurgatorySize> {
+    let mut sizes: BTreeMap<&'static str, PurgatorySize> = BTreeMap::new();
+    let waiting: Vec<Arc<Delayed>> = watched.flat_map(Watchers::waiting).collect();
+    let mut seen = BTreeSet::new();
+    for delayed in &waiting {
+        if let Some(name) = delayed.operation.name() {
+            let size = sizes.entry(name).or_default();
+            size.watches += 1;
+            size.operations += u64::from(seen.insert(Arc::as_ptr(delayed)));
+        }
+    }
+    sizes
 }
 
 /// Tries `operation`; while it cannot be answered, it waits until `deadline_ms` for a change of what `watched` names.

@@ -24,6 +24,10 @@ struct Probe {
 struct Operation(Arc<Probe>);
 
 impl DelayedOperation for Operation {
+    fn name(&self) -> Option<&'static str> {
+        Some("Probe")
+    }
+
     fn try_complete(&self, expired: bool) -> bool {
         if self.0.ready.load(Ordering::SeqCst) || expired {
             self.0.answered.fetch_add(1, Ordering::SeqCst);
@@ -53,6 +57,23 @@ fn a_change_answers_what_watches_it_and_ends_its_timer() {
     assert_eq!(probe.answered.load(Ordering::SeqCst), 1);
     assert_eq!(timers.next_deadline(), None);
     assert!(watchers.operations.lock().is_empty());
+}
+
+#[test]
+fn an_operation_counts_once_and_each_of_its_watches_too() {
+    let (timers, watchers, probe) = set_up();
+    let other = Arc::<Watchers>::default();
+    let both = vec![Arc::clone(&watchers), Arc::clone(&other)];
+    try_complete_else_watch(&timers, Box::new(Operation(Arc::clone(&probe))), both, 100);
+    let size = PurgatorySize {
+        operations: 1,
+        watches: 2,
+    };
+    let counted = || sizes([&*watchers, &*other].into_iter());
+    assert_eq!(counted().get("Probe"), Some(&size));
+    probe.ready.store(true, Ordering::SeqCst);
+    other.check();
+    assert_eq!(counted().get("Probe"), None);
 }
 
 #[test]

@@ -422,6 +422,11 @@ impl Replica {
         configured.min(replicas)
     }
 
+    /// Whether fewer replicas are in sync than `min.insync.replicas` asks for.
+    pub(crate) fn is_under_min_isr(&self) -> bool {
+        self.leading.is_some() && self.in_sync_count() < self.min_insync_replicas()
+    }
+
     pub(super) fn in_sync_count(&self) -> usize {
         self.leading
             .as_ref()

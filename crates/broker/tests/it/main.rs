@@ -9,6 +9,8 @@
 mod configs;
 mod determinism;
 mod disks;
+mod features;
+mod metrics;
 mod produce_fetch;
 mod restart;
 mod sockets;

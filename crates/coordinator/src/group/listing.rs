@@ -58,6 +58,12 @@ impl GroupCoordinator {
             .collect()
     }
 
+    /// How many offsets the groups of this partition have committed.
+    #[must_use]
+    pub fn offset_count(&self) -> u64 {
+        u64::try_from(self.offsets.committed.iter().count()).unwrap_or(u64::MAX)
+    }
+
     /// DeleteGroups, for those of the groups that live in this partition.
     pub fn delete_groups(
         &mut self,

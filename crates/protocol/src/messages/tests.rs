@@ -201,3 +201,24 @@ fn defaults_are_kafkas() {
     assert_eq!(PartitionChangeRecord::default().isr, None);
     assert_eq!(JoinGroupRequest::default().rebalance_timeout_ms, -1);
 }
+
+#[test]
+fn the_error_codes_of_a_response_are_found_at_every_depth() {
+    use super::metadata_response::{MetadataResponsePartition, MetadataResponseTopic};
+    let partition = |error_code| MetadataResponsePartition {
+        error_code,
+        ..MetadataResponsePartition::default()
+    };
+    let response = super::MetadataResponse {
+        topics: vec![MetadataResponseTopic {
+            error_code: 3,
+            partitions: vec![partition(0), partition(5)],
+            ..MetadataResponseTopic::default()
+        }],
+        ..super::MetadataResponse::default()
+    };
+    let mut codes = Vec::new();
+    super::Response::visit_error_codes(&response, &mut |code| codes.push(code));
+    codes.sort_unstable();
+    assert_eq!(codes, [0, 0, 3, 5]);
+}
