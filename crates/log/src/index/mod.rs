@@ -3,6 +3,7 @@
 
 mod entries;
 mod offset_index;
+mod sparse_index;
 mod time_index;
 mod transaction_index;
 

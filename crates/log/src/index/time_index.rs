@@ -1,8 +1,6 @@
 use std::io;
-use std::sync::Arc;
 
-use super::entries::Entries;
-use crate::disk::File;
+use super::sparse_index::{IndexEntry, SparseIndex};
 use crate::segment_files::{FileKind, SegmentFiles};
 
 const ENTRY_BYTES: usize = 12;
@@ -14,38 +12,45 @@ pub(crate) struct TimestampOffset {
     pub(crate) offset: i64,
 }
 
-/// `.timeindex`: at some positions, the largest timestamp so far and the offset that it came with.
-#[derive(Debug)]
-pub(crate) struct TimeIndex {
-    entries: Entries<ENTRY_BYTES>,
+impl TimestampOffset {
+    fn none(base_offset: i64) -> Self {
+        Self {
+            timestamp: -1,
+            offset: base_offset,
+        }
+    }
 }
 
-impl TimeIndex {
-    pub(crate) fn new() -> Self {
+impl IndexEntry<ENTRY_BYTES> for TimestampOffset {
+    const KIND: FileKind = FileKind::TimeIndex;
+
+    fn decode(base_offset: i64, bytes: &[u8; ENTRY_BYTES]) -> Self {
+        let [a, b, c, d, e, f, g, h, i, j, k, l] = *bytes;
         Self {
-            entries: Entries::new(FileKind::TimeIndex),
+            timestamp: i64::from_be_bytes([a, b, c, d, e, f, g, h]),
+            offset: base_offset.saturating_add(i64::from(u32::from_be_bytes([i, j, k, l]))),
         }
     }
 
+    fn offset(&self) -> i64 {
+        self.offset
+    }
+}
+
+/// `.timeindex`: at some positions, the largest timestamp so far and the offset that it came with.
+pub(crate) type TimeIndex = SparseIndex<TimestampOffset, ENTRY_BYTES>;
+
+impl TimeIndex {
     /// The last entry whose timestamp is at most `target`; the segment's start without one.
     pub(crate) fn lookup(&self, files: &SegmentFiles, target: i64) -> io::Result<TimestampOffset> {
-        let base = files.base_offset();
-        let after = self
-            .entries
-            .partition_point(files, |entry| decode(base, entry).timestamp <= target)?;
-        match after {
-            0 => Ok(none(base)),
-            after => Ok(decode(base, &self.entries.get(files, after - 1)?)),
-        }
+        let found = self.last_where(files, |entry| entry.timestamp <= target)?;
+        Ok(found.unwrap_or(TimestampOffset::none(files.base_offset())))
     }
 
     /// The last entry; timestamp -1 at the segment's base without one.
     pub(crate) fn last(&self, files: &SegmentFiles) -> io::Result<TimestampOffset> {
-        let base = files.base_offset();
-        Ok(self
-            .entries
-            .last(files)?
-            .map_or(none(base), |entry| decode(base, &entry)))
+        let last = self.last_entry(files)?;
+        Ok(last.unwrap_or(TimestampOffset::none(files.base_offset())))
     }
 
     /// Adds an entry if its timestamp is above the last one's.
@@ -62,51 +67,11 @@ impl TimeIndex {
         let mut bytes = [0; ENTRY_BYTES];
         bytes[..8].copy_from_slice(&entry.timestamp.to_be_bytes());
         bytes[8..].copy_from_slice(&relative.to_be_bytes());
-        self.entries.append(files, &bytes)
-    }
-
-    /// Drops the entries of `offset` and above.
-    pub(crate) fn truncate_to(&mut self, files: &SegmentFiles, offset: i64) -> io::Result<()> {
-        let base = files.base_offset();
-        let kept = self
-            .entries
-            .partition_point(files, |entry| decode(base, entry).offset < offset)?;
-        self.entries.truncate(files, kept)
+        self.append_bytes(files, &bytes)
     }
 
     /// Full with one place left: the last is for the entry that is added when the segment ends.
     pub(crate) fn is_full(&self, files: &SegmentFiles, bytes_max: u64) -> io::Result<bool> {
-        Ok(self.entries.count(files)? + 1 >= bytes_max / ENTRY_BYTES as u64)
-    }
-
-    pub(crate) fn resize(&mut self, files: &SegmentFiles, bytes: u64) -> io::Result<()> {
-        self.entries.resize(files, bytes)
-    }
-
-    pub(crate) fn reset(&mut self, files: &SegmentFiles, bytes: u64) -> io::Result<()> {
-        self.entries.reset(files, bytes)
-    }
-
-    pub(crate) fn file(&self, files: &SegmentFiles) -> io::Result<Arc<dyn File>> {
-        self.entries.file(files)
-    }
-
-    pub(crate) fn close(&self) {
-        self.entries.close();
-    }
-}
-
-fn none(base: i64) -> TimestampOffset {
-    TimestampOffset {
-        timestamp: -1,
-        offset: base,
-    }
-}
-
-fn decode(base: i64, entry: &[u8; ENTRY_BYTES]) -> TimestampOffset {
-    let [a, b, c, d, e, f, g, h, i, j, k, l] = *entry;
-    TimestampOffset {
-        timestamp: i64::from_be_bytes([a, b, c, d, e, f, g, h]),
-        offset: base.saturating_add(i64::from(u32::from_be_bytes([i, j, k, l]))),
+        Ok(self.count(files)? + 1 >= bytes_max / ENTRY_BYTES as u64)
     }
 }
