@@ -90,9 +90,14 @@ impl Replica {
     }
 
     fn after_append(&mut self, info: &AppendInfo, records: usize) -> Effects {
-        self.count_unsynced(i64::try_from(records).unwrap_or(i64::MAX));
-        let mut effects = self.after_change();
+        if info.duplicate.is_none() {
+            self.count_unsynced(i64::try_from(records).unwrap_or(i64::MAX));
+        }
         let is_flush_due = self.unsynced_messages() >= self.settings().topic.flush_messages;
+        if is_flush_due && info.duplicate.is_none() {
+            self.hold(info.first_offset, Offset(info.last_offset.0 + 1));
+        }
+        let mut effects = self.after_change();
         if effects.sync.is_none() && (is_flush_due || info.rolled) {
             effects.sync = self.request_sync();
         }

@@ -1,6 +1,6 @@
 //! Up to where a partition's records are committed, as its leader sees it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use ottla_protocol::ids::{BrokerId, Offset};
 
@@ -13,6 +13,18 @@ pub(crate) struct FollowerProgress {
     pub(crate) last_caught_up_ms: i64,
 }
 
+/// An append that counts only once it is synced, because it was the one that `flush.messages` waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Held {
+    /// Where the append begins: everything before it counts.
+    from: Offset,
+    /// The offset after it.
+    until: Offset,
+}
+
+/// How many appends are held apart: the one whose sync runs, and those that the next sync covers together.
+const HELD_MAX: usize = 2;
+
 /// A leader's account of itself and its followers.
 ///
 /// Invariant: the high watermark never goes back while one broker leads, and never passes the end of the leader's log.
@@ -22,6 +34,8 @@ pub(crate) struct LeaderProgress {
     synced_end_offset: Offset,
     /// Whether records count only once they are synced.
     synced_mode: bool,
+    /// Appends that wait for their sync, the earliest first.
+    held: VecDeque<Held>,
     high_watermark: Offset,
     /// The followers in the ISR or about to enter it: all of them hold the high watermark back.
     in_sync_followers: BTreeSet<BrokerId>,
@@ -35,6 +49,7 @@ impl LeaderProgress {
             log_end_offset,
             synced_end_offset: log_end_offset,
             synced_mode: false,
+            held: VecDeque::new(),
             high_watermark: high_watermark.min(log_end_offset),
             in_sync_followers: BTreeSet::new(),
             followers: BTreeMap::new(),
@@ -47,11 +62,23 @@ impl LeaderProgress {
 
     /// How far the leader itself counts.
     pub(crate) fn local_end(&self) -> Offset {
-        if self.synced_mode {
-            self.synced_end_offset.min(self.log_end_offset)
+        let end = if self.synced_mode {
+            self.synced_end_offset
         } else {
-            self.log_end_offset
+            self.held.front().map_or(Offset(i64::MAX), |held| held.from)
+        };
+        end.min(self.log_end_offset)
+    }
+
+    /// Lets an append count only once it is synced.
+    pub(crate) fn hold(&mut self, from: Offset, until: Offset) {
+        if self.held.len() >= HELD_MAX
+            && let Some(last) = self.held.back_mut()
+        {
+            last.until = until;
+            return;
         }
+        self.held.push_back(Held { from, until });
     }
 
     pub(crate) fn set_synced_mode(&mut self, synced_mode: bool) {
@@ -94,6 +121,10 @@ impl LeaderProgress {
     pub(crate) fn set_local_end(&mut self, log_end_offset: Offset, synced_end_offset: Offset) {
         self.log_end_offset = log_end_offset;
         self.synced_end_offset = synced_end_offset;
+        let is_synced = |held: &Held| held.until.min(log_end_offset) <= synced_end_offset;
+        while self.held.front().is_some_and(is_synced) {
+            self.held.pop_front();
+        }
     }
 
     /// Raises the high watermark as far as all in-sync replicas allow; says whether it moved.
@@ -145,6 +176,23 @@ mod tests {
         progress.set_local_end(Offset(5), Offset(5));
         assert!(progress.advance());
         assert_eq!(progress.high_watermark(), Offset(5));
+    }
+
+    #[test]
+    fn an_append_that_is_held_counts_when_it_is_synced_and_with_it_what_follows() {
+        let mut progress = LeaderProgress::new(Offset(0), Offset(0));
+        progress.hold(Offset(2), Offset(3));
+        progress.set_local_end(Offset(3), Offset(0));
+        assert!(progress.advance());
+        assert_eq!(progress.high_watermark(), Offset(2));
+        progress.hold(Offset(5), Offset(6));
+        progress.hold(Offset(8), Offset(9));
+        progress.set_local_end(Offset(9), Offset(3));
+        assert!(progress.advance());
+        assert_eq!(progress.high_watermark(), Offset(5));
+        progress.set_local_end(Offset(9), Offset(9));
+        assert!(progress.advance());
+        assert_eq!(progress.high_watermark(), Offset(9));
     }
 
     #[test]

@@ -441,6 +441,13 @@ impl Replica {
         self.unsynced_messages
     }
 
+    /// Lets an append count only once it is synced.
+    pub(super) fn hold(&mut self, from: Offset, until: Offset) {
+        if let Some(leading) = &mut self.leading {
+            leading.hold(from, until);
+        }
+    }
+
     fn lead(&mut self, state: &PartitionState, broker_id: BrokerId, now_ms: i64) {
         let log_end = self.log.log_end_offset();
         let epoch_begins = self.leading.is_none() || state.leader_epoch != self.state.leader_epoch;

@@ -272,3 +272,33 @@ fn offsets_are_found_at_the_special_places() {
     assert_eq!(offset(1_700_000_000_000), 0);
     assert_eq!(offset(1_700_000_000_001), -1);
 }
+
+#[test]
+fn the_append_that_reaches_the_flush_interval_is_acknowledged_when_it_is_synced() {
+    let node = TestNode::start(41);
+    let connection = node.connect();
+    let topic = create(&node, &connection, "t", 1, &[("flush.messages", "3")]);
+    let send = |values: &[&str]| {
+        let request = produce_request(topic, 0, 1, batch(values));
+        connection.send(node.node(), &request, 13)
+    };
+    let visible = || {
+        let request = fetch_request(topic, 0, 0);
+        let answer = connection.send(node.node(), &request, 18);
+        values(&answer.response().unwrap()).len()
+    };
+    assert!(send(&["a"]).is_answered());
+    assert!(send(&["b"]).is_answered());
+    assert_eq!(visible(), 2);
+    let reaching = send(&["c"]);
+    let behind = send(&["d"]);
+    assert!(!reaching.is_answered() && !behind.is_answered());
+    assert_eq!(visible(), 2);
+    node.run_jobs();
+    assert!(reaching.is_answered() && behind.is_answered());
+    assert_eq!(visible(), 4);
+    let node = node.crash();
+    let connection = node.connect();
+    let response = node.ask(&connection, &fetch_request(topic, 0, 0), 18);
+    assert_eq!(values(&response)[..3], ["a", "b", "c"]);
+}
