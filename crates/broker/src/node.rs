@@ -3,6 +3,7 @@
 //! Network, disk, clock, randomness and background threads are put in by [`Environment`]; in production connections call [`Node::handle`] from several threads, in the simulator one thread does everything from a seed.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
@@ -65,6 +66,8 @@ pub struct Node {
     topics_in_creation: Mutex<BTreeSet<KafkaString>>,
     state: Mutex<NodeState>,
     state_changed: Condvar,
+    /// Set once something has left its work half done: nothing in memory is to be trusted.
+    is_halted: AtomicBool,
     this: Weak<Node>,
 }
 
@@ -103,6 +106,7 @@ impl Node {
             partitions: PartitionTable::default(),
             state: Mutex::new(NodeState::Starting),
             state_changed: Condvar::new(),
+            is_halted: AtomicBool::new(false),
             metrics: new_metrics(this),
             this: Weak::clone(this),
             options,
@@ -125,6 +129,10 @@ impl Node {
         frame: BytesMut,
         responder: Responder,
     ) {
+        if self.is_halted.load(Ordering::Relaxed) {
+            responder.respond(Reply::Close);
+            return;
+        }
         let Some(parsed) = parse_head(connection, &frame) else {
             responder.respond(Reply::Close);
             return;
@@ -199,6 +207,13 @@ impl Node {
     pub(crate) fn fail(&self, reason: String) {
         tracing::error!(%reason, "the node stops");
         self.set_state(NodeState::Failed(reason));
+    }
+
+    /// The node ends as in a crash: a broken invariant has left something half done, so nothing is answered any more,
+    /// and nothing in memory goes to the disk. The next start recovers, as after a crash.
+    pub(crate) fn halt(&self, reason: String) {
+        self.is_halted.store(true, Ordering::SeqCst);
+        self.fail(reason);
     }
 
     /// The settings that the node was started with.
@@ -367,6 +382,9 @@ impl Node {
     pub fn close(&self) {
         self.set_state(NodeState::Stopped);
         self.timers.clear();
+        if self.is_halted.load(Ordering::SeqCst) {
+            return;
+        }
         let partitions = self.partitions.all();
         let threads = self.environment.jobs.parallelism(CLOSING_THREADS);
         let mut is_clean = close_all(&partitions, threads);

@@ -64,6 +64,12 @@ impl Server {
                 return Err(error);
             }
         };
+        let halting = Arc::downgrade(&node);
+        jobs.on_panic(move |message| {
+            if let Some(node) = halting.upgrade() {
+                node.halt(message);
+            }
+        });
         let mut server = Server {
             addresses,
             node,
@@ -168,4 +174,47 @@ async fn bind_all(config: &NodeConfig) -> Result<Vec<BoundListener>, Error> {
         listeners.push(bound);
     }
     Ok(listeners)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use ottla_log::MemoryDisk;
+
+    use super::*;
+    use crate::environment::JobKind;
+
+    #[tokio::test]
+    async fn a_node_whose_job_panicked_serves_no_more_and_is_not_left_cleanly() {
+        let disk = Arc::new(MemoryDisk::new());
+        crate::testing::format(&*disk, Path::new("/data"), 1, 1).unwrap();
+        let settings = [
+            ("process.roles", "broker,controller"),
+            ("node.id", "1"),
+            (
+                "listeners",
+                "PLAINTEXT://127.0.0.1:0,CONTROLLER://127.0.0.1:0",
+            ),
+            ("controller.listener.names", "CONTROLLER"),
+            ("controller.quorum.voters", "1@127.0.0.1:9093"),
+            ("log.dirs", "/data"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let config = NodeConfig::from_settings(settings.into()).unwrap();
+        let shared: Arc<dyn Disk> = Arc::clone(&disk) as Arc<dyn Disk>;
+        let server = Server::start_on(&config, shared).await.unwrap();
+        server
+            .node()
+            .submit(JobKind::Housekeeping, |_| panic!("a broken invariant"));
+        let reason = server.failed().await;
+        assert!(reason.contains("a broken invariant"), "{reason}");
+        server.shut_down().await;
+        let left = disk.list(Path::new("/data")).unwrap();
+        assert!(
+            !left
+                .iter()
+                .any(|entry| entry.name == ".kafka_cleanshutdown")
+        );
+    }
 }

@@ -1,6 +1,7 @@
 //! The background threads of a node in production.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -41,8 +42,58 @@ struct AlarmState {
     stopped: bool,
 }
 
+/// Who hears of a job that panicked.
+type PanicHandler = Box<dyn Fn(String) + Send + Sync>;
+
+/// What became of jobs that panicked: the thread goes on, and somebody is told.
+#[derive(Default)]
+struct Panics(Mutex<HeardPanics>);
+
+#[derive(Default)]
+struct HeardPanics {
+    handler: Option<PanicHandler>,
+    /// One that came before there was a handler.
+    unheard: Option<String>,
+}
+
+impl Panics {
+    /// Runs `work`; nothing comes back if it panicked.
+    fn guard<T>(&self, thread: &str, work: impl FnOnce() -> T) -> Option<T> {
+        // Whoever hears of the panic ends the node, so that nobody works on with what it left half done.
+        match catch_unwind(AssertUnwindSafe(work)) {
+            Ok(done) => Some(done),
+            Err(payload) => {
+                let message = payload
+                    .downcast_ref::<&str>()
+                    .map(|text| (*text).to_owned())
+                    .or_else(|| payload.downcast_ref::<String>().cloned())
+                    .unwrap_or_default();
+                self.tell(format!("a job of the {thread} thread panicked: {message}"));
+                None
+            }
+        }
+    }
+
+    fn tell(&self, message: String) {
+        let mut heard = self.0.lock();
+        match &heard.handler {
+            Some(handler) => handler(message),
+            None => heard.unheard = Some(message),
+        }
+    }
+
+    fn set_handler(&self, handler: PanicHandler) {
+        let mut heard = self.0.lock();
+        if let Some(message) = heard.unheard.take() {
+            handler(message);
+        }
+        heard.handler = Some(handler);
+    }
+}
+
 /// Threads that run a node's jobs and wake its timers.
 pub struct ThreadJobs {
+    panics: Arc<Panics>,
     queues: Mutex<Vec<Option<Sender<Job>>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     alarm: Arc<Alarm>,
@@ -62,24 +113,32 @@ impl ThreadJobs {
     pub fn start() -> std::io::Result<Arc<ThreadJobs>> {
         let mut queues = Vec::new();
         let mut threads = Vec::new();
+        let panics = Arc::<Panics>::default();
         for kind in JobKind::ALL {
             let (sender, receiver) = channel::<Job>();
             let receiver = Arc::new(Mutex::new(receiver));
             for _ in 0..thread_count(kind) {
                 let receiver = Arc::clone(&receiver);
+                let panics = Arc::clone(&panics);
                 threads.push(
                     std::thread::Builder::new()
                         .name(thread_name(kind).to_owned())
-                        .spawn(move || run_jobs(&receiver))?,
+                        .spawn(move || run_jobs(kind, &receiver, &panics))?,
                 );
             }
             queues.push(Some(sender));
         }
         Ok(Arc::new(ThreadJobs {
+            panics,
             queues: Mutex::new(queues),
             threads: Mutex::new(threads),
             alarm: Arc::default(),
         }))
+    }
+
+    /// Says who hears of a job that panicked: it has left its work half done.
+    pub fn on_panic(&self, handler: impl Fn(String) + Send + Sync + 'static) {
+        self.panics.set_handler(Box::new(handler));
     }
 
     /// Starts the thread that runs timers: `run_due` runs what is due and says how many milliseconds remain to the next.
@@ -91,11 +150,12 @@ impl ThreadJobs {
         run_due: impl Fn() -> Option<u64> + Send + 'static,
     ) -> std::io::Result<()> {
         let alarm = Arc::clone(&self.alarm);
+        let panics = Arc::clone(&self.panics);
         let thread = std::thread::Builder::new()
             .name("timer".to_owned())
             .spawn(move || {
                 loop {
-                    let wait_ms = run_due();
+                    let wait_ms = panics.guard("timer", &run_due).flatten();
                     let mut state = alarm.state.lock();
                     if !state.rung && !state.stopped {
                         let wait = Duration::from_millis(wait_ms.unwrap_or(60_000).min(60_000));
@@ -127,11 +187,13 @@ impl ThreadJobs {
     }
 }
 
-fn run_jobs(receiver: &Mutex<Receiver<Job>>) {
+fn run_jobs(kind: JobKind, receiver: &Mutex<Receiver<Job>>, panics: &Panics) {
     loop {
         let job = receiver.lock().recv();
         match job {
-            Ok(job) => job(),
+            Ok(job) => {
+                panics.guard(thread_name(kind), job);
+            }
             Err(_) => return,
         }
     }
@@ -152,5 +214,27 @@ impl Jobs for ThreadJobs {
     fn deadline_changed(&self) {
         self.alarm.state.lock().rung = true;
         self.alarm.changed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_that_panics_is_told_of_and_its_thread_goes_on() {
+        let jobs = ThreadJobs::start().unwrap();
+        let (heard, hear) = channel();
+        jobs.submit(JobKind::Metadata, Box::new(|| panic!("a broken invariant")));
+        jobs.on_panic(move |message| heard.send(message).unwrap());
+        let message = hear.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert_eq!(
+            message,
+            "a job of the metadata thread panicked: a broken invariant"
+        );
+        let (done, wait) = channel();
+        jobs.submit(JobKind::Metadata, Box::new(move || done.send(()).unwrap()));
+        wait.recv_timeout(Duration::from_secs(10)).unwrap();
+        jobs.stop();
     }
 }

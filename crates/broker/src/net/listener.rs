@@ -189,7 +189,11 @@ impl Acceptor {
                 _ = shutdown.wait_for(|stop| *stop) => break,
                 () = self.accept_one(&mut connections) => {}
             }
-            while connections.try_join_next().is_some() {}
+            while let Some(ended) = connections.try_join_next() {
+                if let Err(error) = ended {
+                    tracing::error!(listener = %self.name, %error, "a connection ended by a fault of this program");
+                }
+            }
         }
         drop(self.socket);
         while connections.join_next().await.is_some() {}
