@@ -204,6 +204,49 @@ fn groups_and_offsets_outlive_the_node() {
 }
 
 #[test]
+fn after_an_append_that_failed_the_groups_are_what_the_log_says() {
+    let (node, connection) = node();
+    let joined = join(&node, &connection);
+    sync(&node, &connection, &joined);
+    assert_eq!(commit(&node, &connection, &joined, 5), ErrorCode::NONE);
+    node.disk().set_capacity_bytes(node.disk().used_bytes());
+    assert_eq!(
+        commit(&node, &connection, &joined, 6),
+        ErrorCode::NOT_COORDINATOR
+    );
+    node.disk().set_capacity_bytes(u64::MAX);
+    node.run_jobs();
+    // The state was read from the log again: the offset that did not get there is not in it, the group is.
+    assert_eq!(committed(&node, &connection), 5);
+    assert_eq!(heartbeat(&node, &connection, &joined), ErrorCode::NONE);
+    assert_eq!(commit(&node, &connection, &joined, 7), ErrorCode::NONE);
+    assert_eq!(committed(&node, &connection), 7);
+    let node = node.crash();
+    let connection = node.connect();
+    find_coordinator(&node, &connection);
+    assert!(committed(&node, &connection) <= 7);
+}
+
+#[test]
+fn a_group_whose_log_cannot_be_read_again_is_not_served() {
+    let (node, connection) = node();
+    let joined = join(&node, &connection);
+    sync(&node, &connection, &joined);
+    node.disk().set_unreadable(Some("__consumer_offsets"));
+    node.disk().set_capacity_bytes(node.disk().used_bytes());
+    assert_eq!(
+        commit(&node, &connection, &joined, 6),
+        ErrorCode::NOT_COORDINATOR
+    );
+    node.disk().set_capacity_bytes(u64::MAX);
+    node.run_jobs();
+    assert_eq!(
+        heartbeat(&node, &connection, &joined),
+        ErrorCode::NOT_COORDINATOR
+    );
+}
+
+#[test]
 fn with_a_topic_its_offsets_go() {
     let (node, connection) = node();
     let joined = join(&node, &connection);

@@ -199,9 +199,15 @@ fn one_seed_gives_one_trace() {
     assert_ne!(run(1).0, run(2).0);
 }
 
+/// How many seeds are tried: `PROPTEST_CASES`, as of every random test, else a few.
+fn seeds(few: u64) -> u64 {
+    let asked = std::env::var("PROPTEST_CASES").ok();
+    asked.and_then(|text| text.parse().ok()).unwrap_or(few)
+}
+
 #[test]
 fn what_was_acknowledged_survives_a_power_failure() {
-    for seed in 100..130 {
+    for seed in 100..100 + seeds(30) {
         let (_, acknowledged, mut read) = run(seed);
         // Without idempotence the record that was on its way may be there twice.
         read.dedup();

@@ -85,9 +85,15 @@ fn records_of_every_codec_come_back_as_they_were_sent() {
     }
 }
 
+/// How many seeds are tried: `PROPTEST_CASES`, as of every random test, else a few.
+fn seeds(few: u64) -> u64 {
+    let asked = std::env::var("PROPTEST_CASES").ok();
+    asked.and_then(|text| text.parse().ok()).unwrap_or(few)
+}
+
 #[test]
 fn lost_answers_neither_lose_nor_double_nor_disorder_records() {
-    for seed in 0..8 {
+    for seed in 0..seeds(8) {
         let mut world = World::new(seed);
         world.losses_one_in = 4;
         let options = ProducerOptions {

@@ -175,8 +175,6 @@ fn build(records: &[OwnedRecord], codec: Codec) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
-
     #[test]
     fn what_is_built_is_read_back(records in some_records()) {
         for codec in Codec::ALL {

@@ -211,8 +211,6 @@ impl Play {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
-
     #[test]
     fn what_must_always_hold_holds(acts in prop::collection::vec(act(), 1..120)) {
         let mut play = Play::new();

@@ -132,8 +132,6 @@ impl Cluster {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
-
     #[test]
     fn the_invariants_hold_and_the_image_is_the_fold(
         level in prop_oneof![Just(11i16), Just(20), Just(30)],

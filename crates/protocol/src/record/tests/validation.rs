@@ -286,8 +286,6 @@ fn what_follows_the_batch_is_left_alone() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
-
     #[test]
     fn damage_never_panics(
         records in some_records(),
