@@ -239,9 +239,10 @@ impl Partition {
             replica.followed_high_watermark = leading.high_watermark();
         }
         replica.state = state;
+        // What a crash left written and not synced counts only after a sync, and no append may come to ask for one.
         Effects {
-            sync: None,
             wake: true,
+            ..replica.after_change()
         }
     }
 

@@ -62,3 +62,15 @@ fn after_a_crash_the_node_leads_again() {
     let response = node.ask(&connection, &fetch_request(topic, 0, 0), 18);
     assert_eq!(values(&response), ["a", "b"]);
 }
+
+#[test]
+fn after_a_crash_what_was_acknowledged_is_served_without_a_new_append() {
+    let node = TestNode::start_with(23, &[("log.flush.interval.messages", "1")]);
+    let connection = node.connect();
+    let topic = create(&node, &connection, "t", 1, &[]);
+    produce(&node, &connection, topic, batch(&["a"]));
+    let node = node.crash();
+    let connection = node.connect();
+    let response = node.ask(&connection, &fetch_request(topic, 0, 0), 18);
+    assert_eq!(values(&response), ["a"]);
+}
