@@ -1,0 +1,159 @@
+"""Apache Kafka and Ottla by turns on one machine, driven by the same clients; see README.md."""
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import table
+from figures import FIGURES
+from processes import BENCH, LIBS, Pair
+
+
+@dataclasses.dataclass
+class Form:
+    """How much is measured."""
+
+    name: str
+    rounds: int
+    # Data of a figure over all rounds, a broker and a way; what warms up beforehand.
+    gib: float
+    warm_gib: float
+    flushed_gib: float
+    latency_seconds: int
+    end_to_end_records: int
+    memory_rounds: int
+    memory_gib: float
+    idle_seconds: int
+    partitions: int
+    restart_gib: float
+    restart_tail_mib: float
+    figures: list
+    # Minutes by figure, on two cores.
+    minutes: dict
+
+    def estimate(self, figures):
+        return sum(self.minutes[figure] for figure in figures)
+
+
+QUICK = Form(
+    "quick",
+    rounds=1,
+    gib=0.5,
+    warm_gib=0.5,
+    flushed_gib=0.05,
+    latency_seconds=6,
+    end_to_end_records=2000,
+    memory_rounds=1,
+    memory_gib=0.5,
+    idle_seconds=4,
+    partitions=1000,
+    restart_gib=0.1,
+    restart_tail_mib=20,
+    figures=["limits", "records-1k", "latency", "flushed-latency", "memory", "restart"],
+    minutes=dict.fromkeys(FIGURES, 0.7),
+)
+FULL = Form(
+    "full",
+    rounds=5,
+    gib=8,
+    warm_gib=1.6,
+    flushed_gib=1.5,
+    latency_seconds=15,
+    end_to_end_records=10_000,
+    memory_rounds=5,
+    memory_gib=3,
+    idle_seconds=10,
+    partitions=3000,
+    restart_gib=3,
+    restart_tail_mib=100,
+    figures=list(FIGURES),
+    minutes=dict.fromkeys(FIGURES, 6),
+)
+
+
+class Session:
+    """One run: its form, and the brokers that several figures share once they are warm."""
+
+    def __init__(self, form, folder):
+        self.form, self.folder = form, folder
+        self.shared = None
+
+    def pair(self):
+        if self.shared is None:
+            self.shared = Pair(self.folder).start()
+        return self.shared
+
+    def end(self):
+        if self.shared is not None:
+            self.shared.remove()
+            self.shared = None
+
+
+def measure(session, name, results):
+    """Takes one figure, and keeps what was taken so far after each value."""
+    path = results / f"{session.form.name}-{name}.json"
+    started = time.time()
+    rows = {}
+    print(f"{name}: about {session.form.minutes[name]:g} minutes", file=sys.stderr, flush=True)
+    if name in ("memory", "restart"):
+        # These have brokers of their own, and the shared ones would take part of the cores.
+        session.end()
+    for row, broker, value in FIGURES[name](session):
+        rows.setdefault(row, {}).setdefault(broker, []).append(value)
+        print(f"  {broker:6} {value:10.4f}  {row}", file=sys.stderr, flush=True)
+    content = {
+        "figure": name,
+        "form": dataclasses.asdict(session.form),
+        "date": time.strftime("%Y-%m-%d", time.gmtime(started)),
+        "seconds": round(time.time() - started, 1),
+        "machine": table.machine(session.folder),
+        "rows": rows,
+    }
+    unfinished = path.with_suffix(".tmp")
+    unfinished.write_text(json.dumps(content, indent=1))
+    unfinished.replace(path)
+    print(f"{name}: took {content['seconds'] / 60:.1f} minutes", file=sys.stderr, flush=True)
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__)
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--quick", action="store_true", help="under five minutes; the default")
+    form.add_argument("--full", action="store_true", help="as figures that are quoted are taken")
+    parser.add_argument("--only", action="append", choices=list(FIGURES), metavar="FIGURE",
+                        help=f"only this figure, of {', '.join(FIGURES)}; may be repeated")
+    parser.add_argument("--again", action="store_true", help="also figures that have a result")
+    parser.add_argument("--table", action="store_true", help="measure nothing, print the table")
+    parser.add_argument("--results", type=Path, default=BENCH / ".work/results")
+    parser.add_argument("--folder", help="where the brokers keep their data; a temporary folder")
+    return parser.parse_args()
+
+
+def main():
+    options = arguments()
+    form = FULL if options.full else QUICK
+    os.environ["KAFKA_LIBS"] = os.environ.get("KAFKA_LIBS", str(LIBS))
+    options.results.mkdir(parents=True, exist_ok=True)
+    wanted = options.only or form.figures
+    if not options.table:
+        is_taken = lambda name: (options.results / f"{form.name}-{name}.json").exists()  # noqa: E731
+        # The quick form is for the change at hand: it is always taken anew.
+        keeps = form is FULL and not options.again
+        missing = [name for name in wanted if not (keeps and is_taken(name))]
+        print(f"{form.name}: {', '.join(missing) or 'nothing'} to take, about "
+              f"{form.estimate(missing):.0f} minutes", file=sys.stderr, flush=True)
+        session = Session(form, options.folder)
+        try:
+            for name in missing:
+                measure(session, name, options.results)
+        finally:
+            session.end()
+    print(table.markdown(options.results, form.name, list(FIGURES)))
+
+
+if __name__ == "__main__":
+    main()
