@@ -57,6 +57,8 @@ pub(crate) fn apply(node: &Arc<Node>, metadata: &Arc<PublishedMetadata>, delta: 
         reconfigure(node, &metadata.image, resource);
     }
     node.groups().metadata_applied(node, &metadata.image, delta);
+    node.transactions()
+        .leaders_changed(node, &metadata.image, delta);
     crate::lifecycle::metadata_applied(node, metadata.offset);
 }
 
@@ -188,7 +190,11 @@ pub(crate) fn settings(node: &Node, image: &MetadataImage, topic: &str) -> Parti
         tracing::error!(topic, %error, "a setting of the topic is invalid: its own settings are passed over");
         TopicConfig::default()
     });
-    PartitionSettings::new(topic, node.options().broker.producer_id_expiration_ms)
+    let verifies = sources
+        .given("transaction.partition.verification.enable")
+        .is_none_or(|given| given.trim().eq_ignore_ascii_case("true"));
+    let expiration_ms = node.options().broker.producer_id_expiration_ms;
+    PartitionSettings::new(topic, expiration_ms, verifies)
 }
 
 fn reconfigure(node: &Arc<Node>, image: &MetadataImage, resource: &ConfigResource) {

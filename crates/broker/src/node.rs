@@ -15,7 +15,7 @@ use ottla_protocol::ids::BrokerId;
 use parking_lot::{Condvar, Mutex};
 
 use crate::controller::Controller;
-use crate::coordinator::GroupCoordinators;
+use crate::coordinator::{GroupCoordinators, TransactionCoordinators};
 use crate::environment::{Environment, JobKind};
 use crate::error::Error;
 use crate::fetch_session::FetchSessions;
@@ -63,6 +63,7 @@ pub struct Node {
     lifecycle: Lifecycle,
     producer_ids: ProducerIds,
     groups: GroupCoordinators,
+    transactions: TransactionCoordinators,
     topics_in_creation: Mutex<BTreeSet<KafkaString>>,
     state: Mutex<NodeState>,
     state_changed: Condvar,
@@ -101,6 +102,7 @@ impl Node {
             ),
             producer_ids: ProducerIds::default(),
             groups: GroupCoordinators::new(options.broker.groups.clone()),
+            transactions: TransactionCoordinators::new(options.broker.transactions.clone()),
             topics_in_creation: Mutex::default(),
             metadata: ArcSwap::from_pointee(PublishedMetadata::default()),
             partitions: PartitionTable::default(),
@@ -282,6 +284,10 @@ impl Node {
 
     pub(crate) fn groups(&self) -> &GroupCoordinators {
         &self.groups
+    }
+
+    pub(crate) fn transactions(&self) -> &TransactionCoordinators {
+        &self.transactions
     }
 
     pub(crate) fn producer_ids(&self) -> &ProducerIds {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use ottla_metadata::config::BrokerValues;
 
 use crate::config::{Listener, NodeConfig};
-use crate::coordinator::GroupSettings;
+use crate::coordinator::{GroupSettings, TransactionSettings};
 use crate::net::{ConnectionLimits, ListenerSettings};
 
 /// An endpoint that clients and other nodes are told.
@@ -169,6 +169,7 @@ pub struct BrokerSettings {
     pub producer_id_expiration_check_interval_ms: i64,
     pub producer_id_expiration_ms: i64,
     pub replica_high_watermark_checkpoint_interval_ms: i64,
+    pub transactions: TransactionSettings,
     pub transaction_state_log_min_isr: i32,
     pub transaction_state_log_num_partitions: i32,
     pub transaction_state_log_replication_factor: i16,
@@ -221,6 +222,7 @@ impl BrokerSettings {
             producer_id_expiration_ms: values.long("producer.id.expiration.ms"),
             replica_high_watermark_checkpoint_interval_ms: values
                 .long("replica.high.watermark.checkpoint.interval.ms"),
+            transactions: TransactionSettings::from_values(values),
             transaction_state_log_min_isr: values.int("transaction.state.log.min.isr"),
             transaction_state_log_num_partitions: values
                 .int("transaction.state.log.num.partitions"),

@@ -25,6 +25,12 @@ pub enum Error {
         /// What is wrong with the bytes.
         source: DecodeError,
     },
+    /// A record of a transactional id has a state that this release does not know.
+    #[error("unknown transaction state {state}")]
+    UnknownTransactionState {
+        /// The number of the state.
+        state: i8,
+    },
     /// A record of our own can't be put into bytes.
     #[error("coordinator record can't be written: {0}")]
     Encode(#[from] EncodeError),

@@ -1,7 +1,7 @@
 //! Coordinators as decide and replay cores.
 //!
 //! A coordinator keeps the state of one partition of an internal topic: `__consumer_offsets` for
-//! groups. A decision turns the state, a request and the time into records and a response; whoever
+//! groups, `__transaction_state` for transactions. A decision turns the state, a request and the time into records and a response; whoever
 //! calls appends the records and holds the response back until they are committed. Replaying the
 //! records of the partition gives the state again, here or in Apache Kafka.
 //!
@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`record`] | keys and values of `__consumer_offsets` |
 //! | [`group`] | groups, their members and their committed offsets |
+//! | [`transaction`] | transactional ids, their producers and their transactions |
 //!
 //! This crate knows no clock, socket, file, thread or chance, nothing of logs and replicas, and not
 //! which broker leads a partition.
@@ -17,6 +18,9 @@
 
 mod error;
 pub mod group;
+mod now;
 pub mod record;
+pub mod transaction;
 
 pub use error::Error;
+pub use now::Now;

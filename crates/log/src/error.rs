@@ -106,6 +106,12 @@ pub enum Error {
         /// The producer.
         producer_id: ProducerId,
     },
+    /// A batch of a transaction that its coordinator was not asked about, or that has ended since.
+    #[error("a batch of producer {producer_id} is of no transaction that its coordinator knows of")]
+    UnverifiedTransaction {
+        /// The producer.
+        producer_id: ProducerId,
+    },
     /// A transaction marker of a coordinator that has been replaced.
     #[error("coordinator epoch {epoch} for producer {producer_id} is older than {current}")]
     TransactionCoordinatorFenced {

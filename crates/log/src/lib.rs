@@ -49,5 +49,5 @@ pub use log::{
     SyncResult, TimestampedOffset,
 };
 pub use open_files::OpenFiles;
-pub use producer_state::{BatchMetadata, ProducerEntry};
+pub use producer_state::{BatchMetadata, ProducerEntry, UnverifiedBatch, VerificationGuard};
 pub use topic_partition::TopicPartition;

@@ -1,4 +1,4 @@
-//! FindCoordinator: which broker coordinates a group.
+//! FindCoordinator: which broker coordinates a group or a transactional id.
 
 use std::sync::Arc;
 
@@ -7,7 +7,9 @@ use ottla_protocol::messages::find_coordinator_response::Coordinator;
 use ottla_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
 use ottla_protocol::{ErrorCode, KafkaString, Uuid};
 
-use crate::coordinator::{GROUP_METADATA_TOPIC, partition_of_group};
+use crate::coordinator::{
+    GROUP_METADATA_TOPIC, TRANSACTION_STATE_TOPIC, partition_of_group, partition_of_transaction,
+};
 use crate::node::Node;
 use crate::request::RequestContext;
 
@@ -95,9 +97,15 @@ fn find(
     key: &KafkaString,
 ) -> Result<Endpoint, ErrorCode> {
     match key_type {
-        KEY_TYPE_GROUP => find_group_coordinator(node, context, key),
-        // Transactions and share groups are not served yet; a client that is told so does not wait.
-        KEY_TYPE_TRANSACTION => Err(ErrorCode::UNSUPPORTED_VERSION),
+        KEY_TYPE_GROUP => {
+            let index = partition_of_group(node, key);
+            find_leader(node, context, (GROUP_METADATA_TOPIC, index))
+        }
+        KEY_TYPE_TRANSACTION => {
+            let index = partition_of_transaction(node, key);
+            find_leader(node, context, (TRANSACTION_STATE_TOPIC, index))
+        }
+        // Share groups are not served yet; a client that is told so does not wait.
         KEY_TYPE_SHARE if context.version() >= VERSION_SHARE && is_share_partition(key) => {
             Err(ErrorCode::UNSUPPORTED_VERSION)
         }
@@ -132,19 +140,18 @@ fn message(error: ErrorCode) -> KafkaString {
     }
 }
 
-fn find_group_coordinator(
+fn find_leader(
     node: &Arc<Node>,
     context: &RequestContext,
-    group_id: &KafkaString,
+    (topic, index): (&'static str, i32),
 ) -> Result<Endpoint, ErrorCode> {
     let metadata = node.metadata();
-    let Some(topic) = metadata.image.topics().get_by_name(GROUP_METADATA_TOPIC) else {
-        node.auto_create_topics(vec![KafkaString::from_static(GROUP_METADATA_TOPIC)]);
+    let Some(image) = metadata.image.topics().get_by_name(topic) else {
+        node.auto_create_topics(vec![KafkaString::from_static(topic)]);
         return Err(ErrorCode::COORDINATOR_NOT_AVAILABLE);
     };
-    let index = PartitionIndex(partition_of_group(node, group_id));
-    let leader = topic
-        .partition(index)
+    let leader = image
+        .partition(PartitionIndex(index))
         .and_then(|partition| partition.leader)
         .filter(|leader| metadata.image.cluster().is_unfenced(*leader))
         .ok_or(ErrorCode::COORDINATOR_NOT_AVAILABLE)?;

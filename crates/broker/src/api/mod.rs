@@ -2,6 +2,8 @@
 //!
 //! A handler answers through its [`RequestContext`], at once or later; it never blocks.
 
+mod add_offsets_to_txn;
+mod add_partitions_to_txn;
 mod alter_client_quotas;
 mod alter_configs;
 mod alter_partition_reassignments;
@@ -20,7 +22,9 @@ mod describe_log_dirs;
 mod describe_producers;
 mod describe_quorum;
 mod describe_topic_partitions;
+mod describe_transactions;
 mod elect_leaders;
+mod end_txn;
 mod error_message;
 mod fetch;
 mod fetch_response;
@@ -36,6 +40,7 @@ mod list_config_resources;
 mod list_groups;
 mod list_offsets;
 mod list_partition_reassignments;
+mod list_transactions;
 mod metadata;
 mod offset_commit;
 mod offset_delete;
@@ -44,7 +49,10 @@ mod offset_for_leader_epoch;
 mod produce;
 mod sync_group;
 mod topic_view;
+mod transaction_verification;
+mod txn_offset_commit;
 mod update_features;
+mod write_txn_markers;
 
 use std::sync::Arc;
 
@@ -55,6 +63,8 @@ use ottla_protocol::messages::{self, Request};
 
 use crate::node::Node;
 use crate::request::RequestContext;
+
+pub(crate) use write_txn_markers::write_transaction_marker;
 
 /// A served API.
 #[derive(Clone, Copy)]
@@ -79,6 +89,8 @@ macro_rules! serve {
 
 /// Every API but Produce, whose frame is changed in place and never decoded to a message.
 const SERVED: &[ServedApi] = &[
+    serve!(AddOffsetsToTxnRequest, add_offsets_to_txn::handle),
+    serve!(AddPartitionsToTxnRequest, add_partitions_to_txn::handle),
     serve!(
         AlterPartitionReassignmentsRequest,
         alter_partition_reassignments::handle
@@ -103,7 +115,9 @@ const SERVED: &[ServedApi] = &[
         DescribeTopicPartitionsRequest,
         describe_topic_partitions::handle
     ),
+    serve!(DescribeTransactionsRequest, describe_transactions::handle),
     serve!(ElectLeadersRequest, elect_leaders::handle),
+    serve!(EndTxnRequest, end_txn::handle),
     serve!(FetchRequest, fetch::handle),
     serve!(FindCoordinatorRequest, find_coordinator::handle),
     serve!(HeartbeatRequest, heartbeat::handle),
@@ -121,13 +135,16 @@ const SERVED: &[ServedApi] = &[
         ListPartitionReassignmentsRequest,
         list_partition_reassignments::handle
     ),
+    serve!(ListTransactionsRequest, list_transactions::handle),
     serve!(MetadataRequest, metadata::handle),
     serve!(OffsetCommitRequest, offset_commit::handle),
     serve!(OffsetDeleteRequest, offset_delete::handle),
     serve!(OffsetFetchRequest, offset_fetch::handle),
     serve!(OffsetForLeaderEpochRequest, offset_for_leader_epoch::handle),
     serve!(SyncGroupRequest, sync_group::handle),
+    serve!(TxnOffsetCommitRequest, txn_offset_commit::handle),
     serve!(UpdateFeaturesRequest, update_features::handle),
+    serve!(WriteTxnMarkersRequest, write_txn_markers::handle),
 ];
 
 /// Decodes a request; one that is malformed closes the connection.

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use ottla_coordinator::transaction::Producer;
+use ottla_log::VerificationGuard;
 use ottla_protocol::compression::Workspace;
 use ottla_protocol::frame::produce_request::{PartitionView, ProduceRequestView, TopicView};
 use ottla_protocol::ids::{LeaderEpoch, Offset, TopicId};
@@ -20,6 +22,7 @@ use ottla_protocol::{ErrorCode, KafkaString};
 use parking_lot::Mutex;
 
 use super::topic_view::is_internal;
+use super::transaction_verification::{ClientProtocol, TransactionalWrites, verify};
 use crate::node::Node;
 use crate::purgatory::{DelayedOperation, Watchers, try_complete_else_watch};
 use crate::replica::{AppendContext, AppendError, Appended, Partition, Reached, TopicReplicas};
@@ -30,7 +33,7 @@ thread_local! {
     static WORKSPACE: RefCell<Workspace> = RefCell::default();
 }
 
-pub(crate) fn handle(node: &Arc<Node>, context: RequestContext, mut body: BytesMut) {
+pub(crate) fn handle(node: &Arc<Node>, context: RequestContext, body: BytesMut) {
     let version = context.version();
     let frame = match ProduceRequestView::parse(&body, version) {
         Ok(frame) => frame,
@@ -41,30 +44,216 @@ pub(crate) fn handle(node: &Arc<Node>, context: RequestContext, mut body: BytesM
         }
     };
     let topics = without_repeats(frame.topics);
-    // Whoever writes in transactions must say in whose name.
-    let is_unauthorized = frame.transactional_id.is_none() && is_transactional(&topics, &body);
-    let mut appending = Appending {
-        node,
-        version,
+    let transactional = transactional_batches(&topics, &body);
+    let mut producing = Producing {
         acks: frame.acks,
-        may_write_internal: context.head.client_id == "__admin_client",
-        is_unauthorized,
-        now_ms: node.environment().clock.wall_ms(),
-        pending: Vec::new(),
-        touched: Vec::new(),
-        failed: false,
+        timeout_ms: frame.timeout_ms,
+        context,
+        topics,
+        body,
+        refused: BTreeMap::new(),
+        verified: BTreeMap::new(),
     };
-    let responses = topics
-        .iter()
-        .enumerate()
-        .map(|(index, topic)| appending.topic(index, topic, &mut body))
-        .collect();
-    drop(body);
-    let response = ProduceResponse {
-        responses,
-        ..ProduceResponse::default()
+    if transactional.is_empty() {
+        producing.append(node);
+        return;
+    }
+    let Some(transactional_id) = frame.transactional_id else {
+        // Whoever writes in transactions must say in whose name.
+        producing.refuse_all(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
+        producing.append(node);
+        return;
     };
-    appending.finish(context, response, frame.timeout_ms);
+    producing.verify(node, transactional_id, &transactional);
+}
+
+/// A partition of a request, by the places of its topic and its own.
+type Place = (usize, usize);
+
+/// A batch that says that it belongs to a transaction.
+struct TransactionalBatch {
+    place: Place,
+    producer: Producer,
+    base_sequence: i32,
+}
+
+/// The partitions whose records belong to a transaction.
+fn transactional_batches(topics: &[TopicView], body: &[u8]) -> Vec<TransactionalBatch> {
+    let mut found = Vec::new();
+    for (topic_place, topic) in topics.iter().enumerate() {
+        for (place, partition) in topic.partitions.iter().enumerate() {
+            let records = partition.records.clone().and_then(|range| body.get(range));
+            let header = records.and_then(|records| BatchHeader::parse(records).ok());
+            if let Some(header) = header.filter(|header| header.is_transactional()) {
+                found.push(TransactionalBatch {
+                    place: (topic_place, place),
+                    producer: Producer {
+                        producer_id: header.producer_id(),
+                        producer_epoch: header.producer_epoch(),
+                    },
+                    base_sequence: header.base_sequence(),
+                });
+            }
+        }
+    }
+    found
+}
+
+/// A request that is on its way to its partitions' logs.
+struct Producing {
+    context: RequestContext,
+    acks: i16,
+    timeout_ms: i32,
+    topics: Vec<TopicView>,
+    body: BytesMut,
+    /// Partitions whose records are not even looked at.
+    refused: BTreeMap<Place, AppendError>,
+    /// What shows that a transaction's coordinator knows of it.
+    verified: BTreeMap<Place, VerificationGuard>,
+}
+
+impl Producing {
+    fn refuse_all(&mut self, error: ErrorCode) {
+        for (topic_place, topic) in self.topics.iter().enumerate() {
+            for place in 0..topic.partitions.len() {
+                self.refused.insert((topic_place, place), error.into());
+            }
+        }
+    }
+
+    /// Asks the transaction's coordinator about the partitions, then appends.
+    fn verify(
+        mut self,
+        node: &Arc<Node>,
+        transactional_id: KafkaString,
+        batches: &[TransactionalBatch],
+    ) {
+        let Some(first) = batches.first() else {
+            return self.append(node);
+        };
+        if batches.iter().any(|batch| batch.producer != first.producer) {
+            self.refuse_all(ErrorCode::INVALID_PRODUCER_ID_MAPPING);
+            return self.append(node);
+        }
+        let mut places = Vec::new();
+        let mut partitions = Vec::new();
+        for batch in batches {
+            let (topic, index) = batch.place;
+            let Some(topic) = self.topics.get(topic) else {
+                continue;
+            };
+            let found = find_topic(node, self.context.version(), topic)
+                .zip(topic.partitions.get(index))
+                .and_then(|(found, partition)| found.partition(partition.index));
+            if let Some(partition) = found {
+                places.push(batch.place);
+                partitions.push((partition, batch.base_sequence));
+            }
+        }
+        let version = self.context.version();
+        let now_ms = node.environment().clock.monotonic_ms();
+        let writes = TransactionalWrites {
+            transactional_id,
+            producer: first.producer,
+            protocol: protocol_of(version),
+            partitions,
+            retry_until_ms: now_ms.saturating_add(node.transactions().settings().retry_ms_max),
+        };
+        let node_of_answer = Arc::clone(node);
+        verify(node, writes, move |verified| {
+            for (place, verified) in places.into_iter().zip(verified) {
+                match verified {
+                    Ok(None) => {}
+                    Ok(Some(guard)) => {
+                        self.verified.insert(place, guard);
+                    }
+                    Err(error) => {
+                        self.refused.insert(place, unverified(version, error));
+                    }
+                }
+            }
+            self.append(&node_of_answer);
+        });
+    }
+
+    fn append(self, node: &Arc<Node>) {
+        let Producing {
+            context,
+            acks,
+            timeout_ms,
+            topics,
+            mut body,
+            refused,
+            verified,
+        } = self;
+        let mut appending = Appending {
+            node,
+            version: context.version(),
+            acks,
+            may_write_internal: context.head.client_id == "__admin_client",
+            refused,
+            verified,
+            now_ms: node.environment().clock.wall_ms(),
+            pending: Vec::new(),
+            touched: Vec::new(),
+            failed: false,
+        };
+        let responses = topics
+            .iter()
+            .enumerate()
+            .map(|(index, topic)| appending.topic(index, topic, &mut body))
+            .collect();
+        drop(body);
+        let response = ProduceResponse {
+            responses,
+            ..ProduceResponse::default()
+        };
+        appending.finish(context, response, timeout_ms);
+    }
+}
+
+/// What a client that speaks this version knows of transactions.
+fn protocol_of(version: i16) -> ClientProtocol {
+    match version {
+        ..=10 => ClientProtocol::DefaultErrors,
+        11 => ClientProtocol::GenericErrors,
+        _ => ClientProtocol::AddsPartitions,
+    }
+}
+
+/// What a producer hears of a verification that failed: an error that makes even an old one try again, where that helps.
+fn unverified(version: i16, error: ErrorCode) -> AppendError {
+    let is_known = protocol_of(version) == ClientProtocol::AddsPartitions;
+    let (code, message) = match error {
+        ErrorCode::INVALID_TXN_STATE => (
+            error,
+            Some("Partition was not added to the transaction".to_owned()),
+        ),
+        ErrorCode::CONCURRENT_TRANSACTIONS if is_known => (error, None),
+        ErrorCode::CONCURRENT_TRANSACTIONS
+        | ErrorCode::NETWORK_EXCEPTION
+        | ErrorCode::COORDINATOR_LOAD_IN_PROGRESS
+        | ErrorCode::COORDINATOR_NOT_AVAILABLE
+        | ErrorCode::NOT_COORDINATOR => (
+            ErrorCode::NOT_ENOUGH_REPLICAS,
+            Some(format!(
+                "Unable to verify the partition has been added to the transaction. Underlying error: {error}"
+            )),
+        ),
+        error => (error, None),
+    };
+    AppendError {
+        message,
+        ..AppendError::new(code)
+    }
+}
+
+fn find_topic(node: &Node, version: i16, topic: &TopicView) -> Option<Arc<TopicReplicas>> {
+    if version >= 13 {
+        node.partitions().by_id(TopicId(topic.topic_id))
+    } else {
+        node.partitions().by_name(&topic.name)
+    }
 }
 
 /// Each topic once, and each partition once, as it was last named; topics without partitions are not answered.
@@ -106,15 +295,6 @@ fn without_repeats(topics: Vec<TopicView>) -> Vec<TopicView> {
     merged
 }
 
-/// Whether any batch says that it belongs to a transaction.
-fn is_transactional(topics: &[TopicView], body: &[u8]) -> bool {
-    topics
-        .iter()
-        .flat_map(|topic| &topic.partitions)
-        .filter_map(|partition| body.get(partition.records.clone()?))
-        .any(|records| BatchHeader::parse(records).is_ok_and(BatchHeader::is_transactional))
-}
-
 /// An append that waits to count.
 struct PendingPartition {
     topic: usize,
@@ -130,7 +310,8 @@ struct Appending<'a> {
     version: i16,
     acks: i16,
     may_write_internal: bool,
-    is_unauthorized: bool,
+    refused: BTreeMap<Place, AppendError>,
+    verified: BTreeMap<Place, VerificationGuard>,
     now_ms: i64,
     pending: Vec<PendingPartition>,
     /// Partitions on which others may be waiting.
@@ -149,11 +330,7 @@ impl Appending<'_> {
             topic_id: topic.topic_id,
             ..TopicProduceResponse::default()
         };
-        let found = if self.version >= 13 {
-            self.node.partitions().by_id(TopicId(topic.topic_id))
-        } else {
-            self.node.partitions().by_name(&topic.name)
-        };
+        let found = find_topic(self.node, self.version, topic);
         let missing = match &found {
             Some(_) => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
             None => self.missing_topic(topic),
@@ -193,9 +370,8 @@ impl Appending<'_> {
         missing: ErrorCode,
         (partition, body): (&PartitionView, &mut BytesMut),
     ) -> PartitionProduceResponse {
-        if self.is_unauthorized {
-            let error = ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
-            return refused(partition.index, error.into());
+        if let Some(error) = self.refused.remove(&(topic_index, partition_index)) {
+            return refused(partition.index, error);
         }
         if !matches!(self.acks, -1..=1) {
             return refused(partition.index, ErrorCode::INVALID_REQUIRED_ACKS.into());
@@ -210,6 +386,7 @@ impl Appending<'_> {
             Some(range) => &mut body[range.clone()],
             None => &mut [],
         };
+        let verification = self.verified.remove(&(topic_index, partition_index));
         let appended = WORKSPACE.with_borrow_mut(|workspace| {
             let mut context = AppendContext {
                 topic: replica.topic(),
@@ -217,6 +394,8 @@ impl Appending<'_> {
                 produce_version: Some(self.version),
                 required_acks: self.acks,
                 now_ms: self.now_ms,
+                transaction_version: -1,
+                verification,
                 workspace,
             };
             replica.append_as_leader(records, &mut context)

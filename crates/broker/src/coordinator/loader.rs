@@ -1,43 +1,37 @@
 //! Reads a coordinator's state from its partition's log.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
-
 use bytes::Bytes;
-use ottla_coordinator::group::{GroupCoordinator, GroupCoordinatorConfig, Now};
-use ottla_coordinator::record::CoordinatorRecord;
+use ottla_coordinator::Now;
 use ottla_protocol::compression::Workspace;
 use ottla_protocol::ids::Offset;
 use ottla_protocol::record::{ControlRecordKey, ControlRecordType, RecordBatch, batches};
 
+use super::state::{CoordinatorSettings, CoordinatorState};
 use crate::replica::{Isolation, Partition, ReadRequest};
 
-/// How much of the log is read at a time, as `offsets.load.buffer.size` has it by default.
-const LOAD_BYTES: u64 = 5 * 1024 * 1024;
 /// What one batch may be when decompressed.
 const DECOMPRESSED_BYTES_MAX: usize = 1024 * 1024 * 1024;
 
 /// Replays the log from its start to its end; gives the state and that end.
-pub(super) fn read_state(
+pub(super) fn read_state<C: CoordinatorState>(
     partition: &Partition,
-    config: Arc<GroupCoordinatorConfig>,
+    settings: &C::Settings,
     now: Now,
-) -> Result<(GroupCoordinator, Offset), String> {
+) -> Result<(C, Offset), String> {
     let (mut offset, end) = {
         let replica = partition.read_lock();
         (replica.log.log_start_offset(), replica.log.log_end_offset())
     };
     let mut loading = Loading {
-        coordinator: GroupCoordinator::new(config),
+        coordinator: C::empty(settings),
         workspace: Workspace::new(),
         now,
-        unknown_types: BTreeSet::new(),
     };
     while offset < end {
         let read = partition
             .read(ReadRequest {
                 offset: offset.0,
-                bytes_max: LOAD_BYTES,
+                bytes_max: settings.load_bytes(),
                 isolation: Isolation::LogEnd,
                 min_one_batch: true,
                 current_leader_epoch: -1,
@@ -61,15 +55,13 @@ pub(super) fn read_state(
     Ok((loading.coordinator, end))
 }
 
-struct Loading {
-    coordinator: GroupCoordinator,
+struct Loading<C> {
+    coordinator: C,
     workspace: Workspace,
     now: Now,
-    /// Record types that were met and are unknown: each is told of once.
-    unknown_types: BTreeSet<i16>,
 }
 
-impl Loading {
+impl<C: CoordinatorState> Loading<C> {
     fn replay_batch(&mut self, batch: &RecordBatch<'_>) -> Result<(), String> {
         let header = batch.header();
         let producer_id = header.is_transactional().then(|| header.producer_id());
@@ -85,24 +77,14 @@ impl Loading {
             } else {
                 let key = record.key.map(Bytes::copy_from_slice);
                 let value = record.value.map(Bytes::copy_from_slice);
-                match CoordinatorRecord::decode(key, value) {
-                    Ok(decoded) => {
-                        self.coordinator
-                            .replay(self.now, record.offset, producer_id, &decoded);
-                        Ok(())
-                    }
-                    Err(ottla_coordinator::Error::UnknownRecordType { record_type }) => {
-                        if self.unknown_types.insert(record_type) {
-                            tracing::warn!(
-                                record_type,
-                                offset = record.offset,
-                                "records of a type that this release does not know are skipped; was the cluster downgraded?"
-                            );
+                C::decode(key, value)
+                    .map_err(|error| format!("offset {}: {error}", record.offset))
+                    .map(|decoded| {
+                        if let Some(decoded) = decoded {
+                            let (now, offset) = (self.now, record.offset);
+                            self.coordinator.replay(now, offset, producer_id, &decoded);
                         }
-                        Ok(())
-                    }
-                    Err(error) => Err(format!("offset {}: {error}", record.offset)),
-                }
+                    })
             };
             if replayed.is_err() {
                 break;
@@ -113,8 +95,8 @@ impl Loading {
     }
 }
 
-fn end_transaction(
-    coordinator: &mut GroupCoordinator,
+fn end_transaction<C: CoordinatorState>(
+    coordinator: &mut C,
     producer_id: i64,
     key: Option<&[u8]>,
 ) -> Result<(), String> {

@@ -6,24 +6,25 @@ use ottla_protocol::ErrorCode;
 use ottla_protocol::ids::{LeaderEpoch, Offset};
 use parking_lot::Mutex;
 
-use super::coordinator_error;
 use crate::node::Node;
 use crate::purgatory::{DelayedOperation, try_complete_else_watch};
 use crate::replica::{Partition, Reached};
 
 /// Gives a response, or the error that came instead.
-pub(super) type Answer = Box<dyn FnOnce(Result<(), ErrorCode>) + Send>;
+pub(crate) type Answer = Box<dyn FnOnce(Result<(), ErrorCode>) + Send>;
 
 /// What answers wait for.
 #[derive(Debug, Clone)]
-pub(super) struct Commitment {
-    pub(super) partition: Arc<Partition>,
-    pub(super) offset: Offset,
-    pub(super) leader_epoch: LeaderEpoch,
+pub(crate) struct Commitment {
+    pub(crate) partition: Arc<Partition>,
+    pub(crate) offset: Offset,
+    pub(crate) leader_epoch: LeaderEpoch,
+    /// What whoever waits hears of the partition's error.
+    pub(crate) error: fn(ErrorCode) -> ErrorCode,
 }
 
 /// Gives the answers once everything before the offset is committed.
-pub(super) fn release(node: &Node, commitment: Commitment, answers: Vec<Answer>, timeout_ms: i64) {
+pub(crate) fn release(node: &Node, commitment: Commitment, answers: Vec<Answer>, timeout_ms: i64) {
     if answers.is_empty() {
         return;
     }
@@ -60,11 +61,12 @@ impl DelayedOperation for DelayedAnswers {
             partition,
             offset,
             leader_epoch,
+            error: told,
         } = &self.commitment;
         let result = match partition.reached(*offset, *leader_epoch, -1) {
             Reached::Yes => Ok(()),
-            Reached::Never(error) => Err(coordinator_error(error)),
-            Reached::NotYet if expired => Err(ErrorCode::COORDINATOR_NOT_AVAILABLE),
+            Reached::Never(error) => Err(told(error)),
+            Reached::NotYet if expired => Err(told(ErrorCode::REQUEST_TIMED_OUT)),
             Reached::NotYet => return false,
         };
         let answers = self.answers.lock().take();

@@ -4,46 +4,56 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use ottla_coordinator::group::{Decision, GroupCoordinator, Now, Released, RequestToken};
-use ottla_coordinator::record::CoordinatorRecord;
+use ottla_coordinator::Now;
+use ottla_coordinator::group::RequestToken;
+use ottla_log::VerificationGuard;
 use ottla_protocol::ErrorCode;
 use ottla_protocol::compression::Workspace;
 use ottla_protocol::ids::{LeaderEpoch, Offset};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
+use super::coordinator_error;
 use super::loader::read_state;
-use super::records::to_batches;
+use super::records::{Batching, marker_batch, to_batches};
 use super::release::{Answer, Commitment, release};
-use super::{GroupSettings, GroupSizes, Waiter, coordinator_error};
+use super::state::{CoordinatorSettings, CoordinatorState, Decided, Place, Waiter};
 use crate::environment::JobKind;
 use crate::node::Node;
-use crate::replica::{AppendContext, Effects, Partition};
+use crate::replica::{AppendContext, AppendError, Appended, Effects, Partition};
 use crate::timer::TimerKey;
 
 /// Which acknowledgements an append of a coordinator wants: those of all in-sync replicas.
 const REQUIRED_ACKS: i16 = -1;
 
+/// A producer's transaction that records are written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TransactionalWrite {
+    pub(crate) producer_id: i64,
+    pub(crate) producer_epoch: i16,
+    /// What shows that the transaction's coordinator knows of it.
+    pub(crate) verification: Option<VerificationGuard>,
+}
+
+/// The end of a producer's transaction in a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct EndMarker {
+    pub(crate) producer_id: i64,
+    pub(crate) producer_epoch: i16,
+    pub(crate) committed: bool,
+    pub(crate) coordinator_epoch: i32,
+    pub(crate) transaction_version: i16,
+}
+
 /// One partition's coordinator.
-#[derive(Debug)]
-pub(super) struct Shard {
-    settings: Arc<GroupSettings>,
+pub(super) struct Shard<C: CoordinatorState> {
+    settings: Arc<C::Settings>,
     partition: Arc<Partition>,
-    state: Mutex<State>,
+    state: Mutex<State<C>>,
 }
 
-enum State {
-    /// The log is being read, in this leader epoch.
-    Loading(LeaderEpoch),
-    Active(Box<Active>),
-    /// The log could not be read.
-    Failed,
-    /// This broker no longer leads.
-    Unloaded,
-}
-
-impl fmt::Debug for State {
+impl<C: CoordinatorState> fmt::Debug for Shard<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.write_str(match *self.state.lock() {
             State::Loading(_) => "Loading",
             State::Active(_) => "Active",
             State::Failed => "Failed",
@@ -52,13 +62,23 @@ impl fmt::Debug for State {
     }
 }
 
+enum State<C: CoordinatorState> {
+    /// The log is being read, in this leader epoch.
+    Loading(LeaderEpoch),
+    Active(Box<Active<C>>),
+    /// The log could not be read.
+    Failed,
+    /// This broker no longer leads.
+    Unloaded,
+}
+
 /// A coordinator that decides.
-struct Active {
-    coordinator: GroupCoordinator,
+struct Active<C: CoordinatorState> {
+    coordinator: C,
     leader_epoch: LeaderEpoch,
     /// Everything decided so far is before this offset.
     end_offset: Offset,
-    waiting: BTreeMap<RequestToken, Waiter>,
+    waiting: BTreeMap<RequestToken, Waiter<C>>,
     /// The timer that is set, and when it comes.
     timer: Option<(i64, TimerKey)>,
 }
@@ -70,12 +90,18 @@ struct Taken {
     effects: Effects,
 }
 
-impl Shard {
+/// What to append.
+enum Change<'a, C: CoordinatorState> {
+    Records(&'a [C::Record], Option<TransactionalWrite>),
+    End(&'a EndMarker),
+}
+
+impl<C: CoordinatorState> Shard<C> {
     pub(super) fn new(
-        settings: Arc<GroupSettings>,
+        settings: Arc<C::Settings>,
         partition: Arc<Partition>,
         leader_epoch: LeaderEpoch,
-    ) -> Arc<Shard> {
+    ) -> Arc<Shard<C>> {
         Arc::new(Shard {
             settings,
             partition,
@@ -83,21 +109,13 @@ impl Shard {
         })
     }
 
-    pub(super) fn count(&self, sizes: &mut GroupSizes) {
-        let state = self.state.lock();
-        let name = match &*state {
-            State::Active(_) => "active",
-            State::Loading(_) => "loading",
-            State::Failed => "failed",
-            State::Unloaded => return,
-        };
-        *sizes.partitions.entry(name).or_default() += 1;
-        if let State::Active(active) = &*state {
-            sizes.offsets += active.coordinator.offset_count();
-            for group in active.coordinator.list_groups(&[], &[]) {
-                let key = (group.group_type.to_string(), group.group_state.to_string());
-                *sizes.groups.entry(key).or_default() += 1;
-            }
+    /// How far the partition is, and what it holds if it is served; none once another broker leads.
+    pub(super) fn look<R>(&self, look: impl FnOnce(&C) -> R) -> Option<(&'static str, Option<R>)> {
+        match &*self.state.lock() {
+            State::Active(active) => Some(("active", Some(look(&active.coordinator)))),
+            State::Loading(_) => Some(("loading", None)),
+            State::Failed => Some(("failed", None)),
+            State::Unloaded => None,
         }
     }
 
@@ -113,15 +131,15 @@ impl Shard {
     pub(super) fn load(self: &Arc<Self>, node: &Arc<Node>) {
         let shard = Arc::clone(self);
         node.submit(JobKind::ColdRead, move |node| {
-            let decisions = Arc::new(shard.settings.decisions.clone());
-            match read_state(&shard.partition, decisions, now(node)) {
+            match read_state::<C>(&shard.partition, &shard.settings, now(node)) {
                 Ok((coordinator, end_offset)) => shard.activate(node, coordinator, end_offset),
                 Err(error) => {
                     tracing::error!(
                         topic = %shard.partition.topic(),
                         partition = shard.partition.index(),
+                        subject = C::SUBJECT,
                         %error,
-                        "groups could not be loaded: none of this partition is served"
+                        "a coordinator's state could not be loaded: nothing of this partition is served"
                     );
                     *shard.state.lock() = State::Failed;
                 }
@@ -129,32 +147,39 @@ impl Shard {
         });
     }
 
-    fn activate(
-        self: &Arc<Self>,
-        node: &Arc<Node>,
-        mut coordinator: GroupCoordinator,
-        end_offset: Offset,
-    ) {
+    fn activate(self: &Arc<Self>, node: &Arc<Node>, mut coordinator: C, end_offset: Offset) {
         let mut state = self.state.lock();
-        let State::Loading(leader_epoch) = &*state else {
+        let State::Loading(leader_epoch) = *state else {
             return;
         };
-        coordinator.loaded(now(node));
+        coordinator.observe(&node.metadata().image);
+        let released = coordinator.loaded(now(node));
         let mut active = Box::new(Active {
             coordinator,
-            leader_epoch: *leader_epoch,
+            leader_epoch,
             end_offset,
             waiting: BTreeMap::new(),
             timer: None,
         });
+        let answers = self.answers(node, &mut active, released);
         self.set_timer(node, &mut active);
         *state = State::Active(active);
+        drop(state);
         tracing::info!(
             topic = %self.partition.topic(),
             partition = self.partition.index(),
             end_offset = end_offset.0,
-            "groups are loaded"
+            subject = C::SUBJECT,
+            "a coordinator's state is loaded"
         );
+        let commitment = Commitment {
+            partition: Arc::clone(&self.partition),
+            offset: end_offset,
+            leader_epoch,
+            error: coordinator_error,
+        };
+        // What was loaded may not be committed yet, and need not be for long.
+        release(node, commitment, answers, i64::MAX);
     }
 
     /// Another broker leads the partition: requests that wait are sent there.
@@ -165,10 +190,11 @@ impl Shard {
         }
     }
 
-    pub(super) fn decide<R: Send + 'static>(
+    pub(super) fn decide<R: Send + 'static, D: Into<Decided<C, R>>>(
         self: &Arc<Self>,
         node: &Arc<Node>,
-        decide: impl FnOnce(&mut GroupCoordinator, Now) -> Decision<R>,
+        write: Option<TransactionalWrite>,
+        decide: impl FnOnce(&mut C, Now) -> D,
         answer: impl FnOnce(Result<R, ErrorCode>) + Send + 'static,
     ) {
         let mut state = self.state.lock();
@@ -180,23 +206,26 @@ impl Shard {
                 return;
             }
         };
-        let now = now(node);
-        let Decision {
+        let Decided {
             records,
             response,
             released,
-        } = decide(&mut active.coordinator, now);
+        } = {
+            active.coordinator.observe(&node.metadata().image);
+            decide(&mut active.coordinator, now(node)).into()
+        };
         let own: Answer = Box::new(move |result| answer(result.map(|()| response)));
-        let taken = self.take(node, active, &records, released);
+        let change = Change::Records(&records, write);
+        let taken = self.take(node, active, &change, released);
         self.finish(node, state, (taken, vec![own]));
     }
 
-    pub(super) fn park(
+    pub(super) fn park<D: Into<Decided<C, ()>>>(
         self: &Arc<Self>,
         node: &Arc<Node>,
         token: RequestToken,
-        decide: impl FnOnce(&mut GroupCoordinator, Now, RequestToken) -> Decision<()>,
-        waiter: Waiter,
+        decide: impl FnOnce(&mut C, Now, RequestToken) -> D,
+        waiter: Waiter<C>,
     ) {
         let mut state = self.state.lock();
         let active = match state.active() {
@@ -208,9 +237,30 @@ impl Shard {
             }
         };
         active.waiting.insert(token, waiter);
-        let decision = decide(&mut active.coordinator, now(node), token);
-        let taken = self.take(node, active, &decision.records, decision.released);
+        active.coordinator.observe(&node.metadata().image);
+        let decided = decide(&mut active.coordinator, now(node), token).into();
+        let change = Change::Records(&decided.records, None);
+        let taken = self.take(node, active, &change, decided.released);
         self.finish(node, state, (taken, Vec::new()));
+    }
+
+    pub(super) fn end_transaction(
+        self: &Arc<Self>,
+        node: &Arc<Node>,
+        marker: &EndMarker,
+        answer: impl FnOnce(Result<(), ErrorCode>) + Send + 'static,
+    ) {
+        let mut state = self.state.lock();
+        let active = match state.active() {
+            Ok(active) => active,
+            Err(error) => {
+                drop(state);
+                answer(Err(error));
+                return;
+            }
+        };
+        let taken = self.take(node, active, &Change::End(marker), Vec::new());
+        self.finish(node, state, (taken, vec![Box::new(answer)]));
     }
 
     /// Does what has become due.
@@ -221,60 +271,134 @@ impl Shard {
                 return;
             };
             active.timer = None;
-            let Some(decision) = active.coordinator.handle_timeout(now(node)) else {
+            active.coordinator.observe(&node.metadata().image);
+            let Some(decided) = active.coordinator.handle_timeout(now(node)) else {
                 self.set_timer(node, active);
                 return;
             };
-            let taken = self.take(node, active, &decision.records, decision.released);
+            let change = Change::Records(&decided.records, None);
+            let taken = self.take(node, active, &change, decided.released);
             self.finish(node, state, (taken, Vec::new()));
         }
     }
 
-    /// Appends a decision's records and replays them, before the next decision.
+    /// Appends what was decided and replays it, before the next decision.
     fn take(
         self: &Arc<Self>,
         node: &Arc<Node>,
-        active: &mut Active,
-        records: &[CoordinatorRecord],
-        released: Vec<Released>,
-    ) -> Result<Taken, ErrorCode> {
-        let mut effects = Effects::default();
-        if !records.is_empty() {
-            effects = self.append(node, active, records)?;
-        }
+        active: &mut Active<C>,
+        change: &Change<'_, C>,
+        released: Vec<C::Released>,
+    ) -> Result<Taken, Failure> {
+        let effects = match change {
+            Change::Records([], _) => Effects::default(),
+            Change::Records(records, write) => self.append(node, active, (records, *write))?,
+            Change::End(marker) => self.append_marker(node, active, marker)?,
+        };
         self.set_timer(node, active);
-        let answers = released
-            .into_iter()
-            .filter_map(|released| {
-                let waiter = active.waiting.remove(&released.token())?;
-                let answer: Answer = Box::new(move |result| waiter(result.map(|()| released)));
-                Some(answer)
-            })
-            .collect();
         Ok(Taken {
-            answers,
+            answers: self.answers(node, active, released),
             commitment: Commitment {
                 partition: Arc::clone(&self.partition),
                 offset: active.end_offset,
                 leader_epoch: active.leader_epoch,
+                error: coordinator_error,
             },
             effects,
         })
     }
 
+    /// What is to be done once everything before is committed.
+    fn answers(
+        &self,
+        node: &Arc<Node>,
+        active: &mut Active<C>,
+        released: Vec<C::Released>,
+    ) -> Vec<Answer> {
+        let place = Place {
+            partition: self.partition.index(),
+            leader_epoch: active.leader_epoch,
+        };
+        let mut answers: Vec<Answer> = Vec::with_capacity(released.len());
+        for released in released {
+            let waiter = C::token(&released).map(|token| active.waiting.remove(&token));
+            match waiter {
+                Some(Some(waiter)) => {
+                    answers.push(Box::new(move |result| waiter(result.map(|()| released))));
+                }
+                // Whoever waited is gone.
+                Some(None) => {}
+                None => {
+                    let node = Arc::downgrade(node);
+                    answers.push(Box::new(move |result| {
+                        if let (Ok(()), Some(node)) = (result, node.upgrade()) {
+                            C::carry_out(&node, place, released);
+                        }
+                    }));
+                }
+            }
+        }
+        answers
+    }
+
     fn append(
         &self,
         node: &Arc<Node>,
-        active: &mut Active,
-        records: &[CoordinatorRecord],
-    ) -> Result<Effects, ErrorCode> {
+        active: &mut Active<C>,
+        (records, write): (&[C::Record], Option<TransactionalWrite>),
+    ) -> Result<Effects, Failure> {
         let now = now(node);
-        let batch_bytes_max = {
-            let replica = self.partition.read_lock();
-            usize::try_from(replica.settings().topic.max_message_bytes).unwrap_or(0)
+        let batching = Batching {
+            compression: self.settings.compression(),
+            now,
+            batch_bytes_max: {
+                let replica = self.partition.read_lock();
+                usize::try_from(replica.settings().topic.max_message_bytes).unwrap_or(0)
+            },
+            write,
         };
-        let compression = self.settings.compression;
-        let mut batches = to_batches(records, compression, now.wall_ms, batch_bytes_max)?;
+        let batches = to_batches::<C>(records, &batching).map_err(Failure::Reload)?;
+        let appended = self
+            .write(
+                batches,
+                now,
+                (-1, write.and_then(|write| write.verification)),
+            )
+            .map_err(|error| self.failure(node, &error, write.is_some()))?;
+        let producer_id = write.map(|write| write.producer_id);
+        for (offset, record) in (appended.base_offset..).zip(records) {
+            active.coordinator.replay(now, offset, producer_id, record);
+        }
+        active.end_offset = appended.required_offset;
+        active.leader_epoch = appended.leader_epoch;
+        Ok(appended.effects)
+    }
+
+    fn append_marker(
+        &self,
+        node: &Arc<Node>,
+        active: &mut Active<C>,
+        marker: &EndMarker,
+    ) -> Result<Effects, Failure> {
+        let now = now(node);
+        let batch = marker_batch(marker, now.wall_ms).map_err(Failure::Refused)?;
+        let appended = self
+            .write(batch, now, (marker.transaction_version, None))
+            .map_err(|error| self.failure(node, &error, true))?;
+        active
+            .coordinator
+            .replay_end_transaction(marker.producer_id, marker.committed);
+        active.end_offset = appended.required_offset;
+        active.leader_epoch = appended.leader_epoch;
+        Ok(appended.effects)
+    }
+
+    fn write(
+        &self,
+        mut batches: Vec<u8>,
+        now: Now,
+        (transaction_version, verification): (i16, Option<VerificationGuard>),
+    ) -> Result<Appended, AppendError> {
         let mut workspace = Workspace::new();
         let mut context = AppendContext {
             topic: self.partition.topic(),
@@ -282,37 +406,43 @@ impl Shard {
             produce_version: None,
             required_acks: REQUIRED_ACKS,
             now_ms: now.wall_ms,
+            transaction_version,
+            verification,
             workspace: &mut workspace,
         };
-        let appended = self
-            .partition
-            .append_as_leader(&mut batches, &mut context)
-            .map_err(|error| {
-                node.note_append_error(&error);
-                tracing::warn!(
-                    topic = %self.partition.topic(),
-                    partition = self.partition.index(),
-                    error = %error.code,
-                    "a decision about groups could not be appended: the partition is loaded again"
-                );
-                coordinator_error(error.code)
-            })?;
-        for (offset, record) in (appended.base_offset..).zip(records) {
-            active.coordinator.replay(now, offset, None, record);
+        self.partition.append_as_leader(&mut batches, &mut context)
+    }
+
+    /// What a failed append means: one that the producer is to blame for leaves the state as it is.
+    fn failure(&self, node: &Arc<Node>, error: &AppendError, is_transactional: bool) -> Failure {
+        let is_producers_fault = matches!(
+            error.code,
+            ErrorCode::INVALID_PRODUCER_EPOCH
+                | ErrorCode::INVALID_TXN_STATE
+                | ErrorCode::TRANSACTION_COORDINATOR_FENCED
+                | ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER
+        );
+        if is_transactional && is_producers_fault {
+            return Failure::Refused(error.code);
         }
-        active.end_offset = appended.required_offset;
-        active.leader_epoch = appended.leader_epoch;
-        Ok(appended.effects)
+        node.note_append_error(error);
+        tracing::warn!(
+            topic = %self.partition.topic(),
+            partition = self.partition.index(),
+            error = %error.code,
+            "a coordinator's decision could not be appended: the partition is loaded again"
+        );
+        Failure::Reload(coordinator_error(error.code))
     }
 
     /// Lets the lock go, and the answers wait; after a failed append, drops the state.
     fn finish(
         self: &Arc<Self>,
         node: &Arc<Node>,
-        mut state: parking_lot::MutexGuard<'_, State>,
-        (taken, own): (Result<Taken, ErrorCode>, Vec<Answer>),
+        mut state: MutexGuard<'_, State<C>>,
+        (taken, own): (Result<Taken, Failure>, Vec<Answer>),
     ) {
-        match taken {
+        let error = match taken {
             Ok(Taken {
                 mut answers,
                 commitment,
@@ -321,29 +451,36 @@ impl Shard {
                 drop(state);
                 answers.extend(own);
                 node.carry_out(&self.partition, effects);
-                release(node, commitment, answers, self.settings.commit_timeout_ms);
+                release(node, commitment, answers, self.settings.commit_timeout_ms());
+                return;
             }
-            Err(error) => {
-                // What was decided is not in the log: the state is read from there again.
-                let leader_epoch = match &*state {
-                    State::Active(active) => active.leader_epoch,
-                    _ => LeaderEpoch(-1),
-                };
-                let dropped = std::mem::replace(&mut *state, State::Loading(leader_epoch));
+            Err(Failure::Refused(error)) => {
                 drop(state);
                 for answer in own {
                     answer(Err(error));
                 }
-                if let State::Active(active) = dropped {
-                    active.fail(error);
-                }
-                self.load(node);
+                return;
             }
+            Err(Failure::Reload(error)) => error,
+        };
+        // What was decided is not in the log: the state is read from there again.
+        let leader_epoch = match &*state {
+            State::Active(active) => active.leader_epoch,
+            _ => LeaderEpoch(-1),
+        };
+        let dropped = std::mem::replace(&mut *state, State::Loading(leader_epoch));
+        drop(state);
+        for answer in own {
+            answer(Err(error));
         }
+        if let State::Active(active) = dropped {
+            active.fail(error);
+        }
+        self.load(node);
     }
 
     /// Sets the timer for the coordinator's next deadline, unless one is set that comes before.
-    fn set_timer(self: &Arc<Self>, node: &Arc<Node>, active: &mut Active) {
+    fn set_timer(self: &Arc<Self>, node: &Arc<Node>, active: &mut Active<C>) {
         let Some(deadline_ms) = active.coordinator.next_deadline() else {
             return;
         };
@@ -369,8 +506,16 @@ impl Shard {
     }
 }
 
-impl State {
-    fn active(&mut self) -> Result<&mut Active, ErrorCode> {
+/// Why a decision did not come to the log.
+enum Failure {
+    /// The log could not take it: state and log may differ.
+    Reload(ErrorCode),
+    /// The log refuses the producer: nothing has changed.
+    Refused(ErrorCode),
+}
+
+impl<C: CoordinatorState> State<C> {
+    fn active(&mut self) -> Result<&mut Active<C>, ErrorCode> {
         match self {
             State::Active(active) => Ok(active),
             State::Loading(_) => Err(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS),
@@ -379,11 +524,12 @@ impl State {
     }
 }
 
-impl Active {
+impl<C: CoordinatorState> Active<C> {
     /// Gives every request that waits the coordinator's last word.
-    fn end(mut self: Box<Self>) {
+    fn end(mut self) {
         for released in self.coordinator.unload() {
-            if let Some(waiter) = self.waiting.remove(&released.token()) {
+            let waiter = C::token(&released).and_then(|token| self.waiting.remove(&token));
+            if let Some(waiter) = waiter {
                 waiter(Ok(released));
             }
         }
@@ -393,7 +539,7 @@ impl Active {
     }
 
     /// Gives every request that waits an error.
-    fn fail(self: Box<Self>, error: ErrorCode) {
+    fn fail(self, error: ErrorCode) {
         for waiter in self.waiting.into_values() {
             waiter(Err(error));
         }

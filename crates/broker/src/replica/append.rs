@@ -1,6 +1,6 @@
 //! The leader's append: check, stamp, write, count.
 
-use ottla_log::{Append, AppendInfo, AppendOrigin};
+use ottla_log::{Append, AppendInfo, AppendOrigin, VerificationGuard};
 use ottla_protocol::ErrorCode;
 use ottla_protocol::compression::Workspace;
 use ottla_protocol::ids::Offset;
@@ -20,6 +20,10 @@ pub(crate) struct AppendContext<'a> {
     pub(crate) produce_version: Option<i16>,
     pub(crate) required_acks: i16,
     pub(crate) now_ms: i64,
+    /// The `transaction.version` of the markers that are appended; -1 without any.
+    pub(crate) transaction_version: i16,
+    /// What shows that a transaction's coordinator knows of it.
+    pub(crate) verification: Option<VerificationGuard>,
     pub(crate) workspace: &'a mut Workspace,
 }
 
@@ -61,7 +65,12 @@ impl Replica {
         };
         let validated = validate_and_assign(batches, &validation, context.workspace)
             .map_err(|error| self.rejection(error))?;
-        let append = Append::new(origin, context.now_ms);
+        let append = Append {
+            transaction_version: context.transaction_version,
+            requires_verification: settings.requires_transaction_verification(),
+            verification: context.verification,
+            ..Append::new(origin, context.now_ms)
+        };
         let info = self.log.append(validated.as_bytes(batches), append);
         let info = info.map_err(|error| self.refusal(&error))?;
         let log_append_time_ms = match info.duplicate {
@@ -123,7 +132,9 @@ impl Replica {
             Error::RecordBatchTooLarge { .. } => ErrorCode::RECORD_LIST_TOO_LARGE,
             Error::OutOfOrderSequence { .. } => ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER,
             Error::InvalidProducerEpoch { .. } => ErrorCode::INVALID_PRODUCER_EPOCH,
-            Error::InvalidTransactionState { .. } => ErrorCode::INVALID_TXN_STATE,
+            Error::InvalidTransactionState { .. } | Error::UnverifiedTransaction { .. } => {
+                ErrorCode::INVALID_TXN_STATE
+            }
             Error::TransactionCoordinatorFenced { .. } => ErrorCode::TRANSACTION_COORDINATOR_FENCED,
             Error::InvalidBatch(_) => ErrorCode::CORRUPT_MESSAGE,
             _ => ErrorCode::KAFKA_STORAGE_ERROR,

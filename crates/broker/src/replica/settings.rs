@@ -15,14 +15,25 @@ const DECOMPRESSED_BYTES_MIN: usize = 64 * 1024 * 1024;
 pub(crate) struct PartitionSettings {
     pub(crate) topic: Arc<TopicConfig>,
     producer_id_expiration_ms: i64,
+    requires_transaction_verification: bool,
 }
 
 impl PartitionSettings {
-    pub(crate) fn new(topic: TopicConfig, producer_id_expiration_ms: i64) -> PartitionSettings {
+    pub(crate) fn new(
+        topic: TopicConfig,
+        producer_id_expiration_ms: i64,
+        requires_transaction_verification: bool,
+    ) -> PartitionSettings {
         PartitionSettings {
             topic: Arc::new(topic),
             producer_id_expiration_ms,
+            requires_transaction_verification,
         }
+    }
+
+    /// `transaction.partition.verification.enable`: whether no transaction begins here that its coordinator was not asked about.
+    pub(crate) fn requires_transaction_verification(&self) -> bool {
+        self.requires_transaction_verification
     }
 
     /// Whether every append has to be durable before it counts.

@@ -5,14 +5,7 @@ use ottla_protocol::messages::{JoinGroupResponse, SyncGroupResponse};
 
 use crate::record::CoordinatorRecord;
 
-/// The time of a decision.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Now {
-    /// Milliseconds since the Unix epoch: stands in records, and may jump.
-    pub wall_ms: i64,
-    /// Milliseconds that only grow: timers run by them.
-    pub monotonic_ms: i64,
-}
+pub use crate::now::Now;
 
 /// Names a request whose response may have to wait, unique among those that wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

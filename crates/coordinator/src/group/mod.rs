@@ -19,6 +19,7 @@ mod partition;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod txn_offset_commit;
 
 pub use classic::ClassicGroupState;
 pub use config::GroupCoordinatorConfig;
@@ -27,6 +28,7 @@ pub use decision::{Client, Decision, Now, Released, RequestContext, RequestToken
 pub use expiration::DeletedTopic;
 pub use offset_commit::offset_commit_failure;
 pub use partition::partition_for;
+pub use txn_offset_commit::txn_offset_commit_failure;
 
 use classic::ClassicGroup;
 use other::OtherGroup;

@@ -1,4 +1,4 @@
-use ottla_protocol::ids::{LeaderEpoch, Offset};
+use ottla_protocol::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 use ottla_protocol::record::RecordBatch;
 
 use super::Log;
@@ -6,7 +6,8 @@ use crate::append_origin::AppendOrigin;
 use crate::batch::{Batch, Found, check_crc, parse};
 use crate::error::{Error, Result};
 use crate::producer_state::{
-    BatchMetadata, CompletedTransaction, Marker, ProducerAppend, ProducerBatch,
+    BatchMetadata, CompletedTransaction, Marker, ProducerAppend, ProducerBatch, ProducerEntry,
+    VerificationGuard,
 };
 use crate::segment::RollQuestion;
 
@@ -19,6 +20,10 @@ pub struct Append {
     pub now_ms: i64,
     /// The `transaction.version` of the markers in it; -1 if there are none or it is not known.
     pub transaction_version: i16,
+    /// Whether a transaction's first records in the partition must have been verified (KIP-890).
+    pub requires_verification: bool,
+    /// What shows that they were.
+    pub verification: Option<VerificationGuard>,
 }
 
 impl Append {
@@ -29,6 +34,8 @@ impl Append {
             origin,
             now_ms,
             transaction_version: -1,
+            requires_verification: false,
+            verification: None,
         }
     }
 }
@@ -72,6 +79,8 @@ pub struct AppendInfo {
 struct ProducerChanges {
     appends: Vec<ProducerAppend>,
     completed: Vec<CompletedTransaction>,
+    /// Producer id, epoch, and whether it is a marker, of each batch of a transaction.
+    transactional: Vec<(i64, i16, bool)>,
 }
 
 impl Log {
@@ -132,6 +141,10 @@ impl Log {
         }
         for transaction in &changes.completed {
             self.producer_state.complete(transaction);
+        }
+        for (producer_id, epoch, is_control) in changes.transactional {
+            self.producer_state
+                .transactional_batch_written(producer_id, epoch, is_control);
         }
         self.producer_state.set_map_end_offset(self.log_end_offset);
         Ok(info)
@@ -222,17 +235,22 @@ impl Log {
         let mut changes = ProducerChanges::default();
         for batch in producer_batches(bytes) {
             let facts = ProducerBatch::new(batch.header());
+            if batch.is_transactional() {
+                self.check_verified(&facts, batch.is_control(), append)?;
+                let written = (facts.producer_id, facts.epoch, batch.is_control());
+                changes.transactional.push(written);
+            }
             let known = changes
                 .appends
                 .iter_mut()
                 .position(|change| change.producer_id() == facts.producer_id);
             let at = known.unwrap_or_else(|| {
                 let current = self.producer_state.entry(facts.producer_id);
-                changes.appends.push(ProducerAppend::new(
-                    facts.producer_id,
-                    append.origin,
-                    current,
-                ));
+                let verification = self.producer_state.verification(facts.producer_id);
+                changes.appends.push(
+                    ProducerAppend::new(facts.producer_id, append.origin, current)
+                        .with_verification(verification),
+                );
                 changes.appends.len() - 1
             });
             let change = &mut changes.appends[at];
@@ -246,6 +264,47 @@ impl Log {
             }
         }
         Ok(changes)
+    }
+
+    /// Lets no transaction begin here that its coordinator does not know of: nobody would ever end it.
+    fn check_verified(
+        &self,
+        batch: &ProducerBatch,
+        is_control: bool,
+        append: &Append,
+    ) -> Result<()> {
+        let is_new = matches!(
+            append.origin,
+            AppendOrigin::Client | AppendOrigin::Coordinator
+        );
+        let (producer_id, epoch) = (batch.producer_id, batch.epoch);
+        if !is_new
+            || is_control
+            || self
+                .producer_state
+                .has_ongoing_transaction(producer_id, epoch)
+        {
+            return Ok(());
+        }
+        // A fenced producer must hear that it is, whether verified or not (KAFKA-19690).
+        let current = self
+            .producer_state
+            .entry(producer_id)
+            .map(ProducerEntry::epoch);
+        if let Some(current) = current.filter(|current| epoch < current.0) {
+            return Err(Error::InvalidProducerEpoch {
+                producer_id: ProducerId(producer_id),
+                epoch: ProducerEpoch(epoch),
+                current,
+            });
+        }
+        let guard = append.verification;
+        if append.requires_verification && !self.producer_state.is_verified(producer_id, guard) {
+            return Err(Error::UnverifiedTransaction {
+                producer_id: ProducerId(producer_id),
+            });
+        }
+        Ok(())
     }
 
     /// Writes the bytes and the index entries, and returns the position in the segment; after an

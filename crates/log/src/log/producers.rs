@@ -1,7 +1,8 @@
 use ottla_protocol::ids::ProducerId;
 
 use super::Log;
-use crate::producer_state::ProducerEntry;
+use crate::error::Result;
+use crate::producer_state::{ProducerEntry, UnverifiedBatch, VerificationGuard};
 
 impl Log {
     /// The producers that the log remembers, ordered by id.
@@ -13,6 +14,18 @@ impl Log {
     #[must_use]
     pub fn producer(&self, producer_id: ProducerId) -> Option<&ProducerEntry> {
         self.producer_state.entry(producer_id.0)
+    }
+
+    /// Before the first batch of a transaction: gives what the append has to show once the transaction's coordinator has said that the partition takes part (KIP-890). None if the transaction is open here, and no coordinator need be asked.
+    ///
+    /// # Errors
+    /// If the producer is fenced.
+    pub fn begin_verification(
+        &mut self,
+        batch: &UnverifiedBatch,
+        now_ms: i64,
+    ) -> Result<Option<VerificationGuard>> {
+        self.producer_state.begin_verification(batch, now_ms)
     }
 
     /// Forgets producers that were silent for `producer.id.expiration.ms`.

@@ -4,6 +4,7 @@ use ottla_protocol::record::{
 };
 
 use super::CompletedTransaction;
+use super::Verification;
 use super::entry::{BatchMetadata, ProducerEntry};
 use crate::append_origin::AppendOrigin;
 use crate::error::{Error, Result};
@@ -87,6 +88,8 @@ pub(crate) struct ProducerAppend {
     /// The last sequence and the epoch before this append.
     current_last_sequence: i32,
     current_epoch: i16,
+    /// The verification of the producer's transaction, if one is under way.
+    verification: Option<Verification>,
     updated: ProducerEntry,
     started_transaction: Option<i64>,
 }
@@ -105,8 +108,17 @@ impl ProducerAppend {
             origin,
             current_last_sequence: current.map_or(NO_SEQUENCE, ProducerEntry::last_sequence),
             current_epoch: updated.epoch_number(),
+            verification: None,
             updated,
             started_transaction: None,
+        }
+    }
+
+    /// The same, of a producer whose transaction is being verified.
+    pub(crate) fn with_verification(self, verification: Option<Verification>) -> Self {
+        Self {
+            verification,
+            ..self
         }
     }
 
@@ -208,6 +220,19 @@ impl ProducerAppend {
     }
 
     fn check_sequence(&self, epoch: i16, sequence: i32) -> Result<()> {
+        if let Some(verification) = self.verification {
+            // A producer that gets a new epoch with each transaction begins at 0 where nothing is known of it.
+            let must_begin = verification.supports_epoch_bump()
+                && sequence != 0
+                && self.current_last_sequence == NO_SEQUENCE;
+            if must_begin || sequence > verification.lowest_sequence() {
+                return Err(Error::OutOfOrderSequence {
+                    producer_id: ProducerId(self.producer_id),
+                    sequence,
+                    last_sequence: self.current_last_sequence,
+                });
+            }
+        }
         let updated_epoch = self.updated.epoch_number();
         let last_sequence = if epoch != updated_epoch {
             if sequence == 0 || updated_epoch == NO_PRODUCER_EPOCH {

@@ -7,21 +7,25 @@
 mod append;
 mod entry;
 mod snapshot;
+mod verification;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use ottla_protocol::ids::{Offset, ProducerId};
+use ottla_protocol::ids::{Offset, ProducerEpoch, ProducerId};
 use ottla_protocol::record::RecordBatch;
 
 pub(crate) use append::{Marker, ProducerAppend, ProducerBatch};
 pub use entry::{BatchMetadata, ProducerEntry};
 use snapshot::write_snapshot;
 pub(crate) use snapshot::{read_snapshot, snapshot_path};
+pub(crate) use verification::Verification;
+use verification::Verifications;
+pub use verification::{UnverifiedBatch, VerificationGuard};
 
 use crate::append_origin::AppendOrigin;
 use crate::disk::Disk;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::index::AbortedTransaction;
 
 /// A transaction that a marker has ended.
@@ -42,6 +46,7 @@ struct OngoingTransaction {
 #[derive(Debug, Default)]
 pub(crate) struct ProducerState {
     producers: BTreeMap<i64, ProducerEntry>,
+    verifications: Verifications,
     /// Open transactions by their first offset.
     ongoing: BTreeMap<i64, OngoingTransaction>,
     /// Transactions whose marker may be above the high watermark: first offset to last.
@@ -75,6 +80,53 @@ impl ProducerState {
         self.producers
             .iter()
             .map(|(id, entry)| (ProducerId(*id), entry))
+    }
+
+    /// Whether the producer, with this epoch, has a transaction open.
+    pub(crate) fn has_ongoing_transaction(&self, producer_id: i64, epoch: i16) -> bool {
+        self.entry(producer_id).is_some_and(|entry| {
+            entry.epoch_number() == epoch && entry.current_transaction_first_offset().is_some()
+        })
+    }
+
+    /// Begins to verify a transaction; none if the producer has it open, and there is nothing to ask.
+    pub(crate) fn begin_verification(
+        &mut self,
+        batch: &UnverifiedBatch,
+        now_ms: i64,
+    ) -> Result<Option<VerificationGuard>> {
+        let current = self.entry(batch.producer_id).map(ProducerEntry::epoch);
+        let epoch = ProducerEpoch(batch.producer_epoch);
+        if let Some(current) = current.filter(|current| epoch < *current) {
+            return Err(Error::InvalidProducerEpoch {
+                producer_id: ProducerId(batch.producer_id),
+                epoch,
+                current,
+            });
+        }
+        if self.has_ongoing_transaction(batch.producer_id, batch.producer_epoch) {
+            return Ok(None);
+        }
+        Ok(Some(self.verifications.begin(batch, now_ms)))
+    }
+
+    pub(crate) fn verification(&self, producer_id: i64) -> Option<Verification> {
+        self.verifications.get(producer_id)
+    }
+
+    /// Whether the coordinator was asked about the producer's transaction under this guard.
+    pub(crate) fn is_verified(&self, producer_id: i64, guard: Option<VerificationGuard>) -> bool {
+        self.verifications.is_verified(producer_id, guard)
+    }
+
+    /// Takes note of a batch of a transaction that was written.
+    pub(crate) fn transactional_batch_written(
+        &mut self,
+        producer_id: i64,
+        epoch: i16,
+        is_control: bool,
+    ) {
+        self.verifications.written(producer_id, epoch, is_control);
     }
 
     /// Takes over what an append did to a producer.
@@ -165,11 +217,13 @@ impl ProducerState {
     pub(crate) fn remove_expired(&mut self, now_ms: i64, expiration_ms: i64) {
         self.producers
             .retain(|_, entry| !entry.is_expired(now_ms, expiration_ms));
+        self.verifications.remove_expired(now_ms, expiration_ms);
     }
 
     /// Forgets everything, as if the log began at `offset`.
     pub(crate) fn clear(&mut self, offset: i64) {
         self.producers.clear();
+        self.verifications.clear();
         self.ongoing.clear();
         self.unreplicated.clear();
         self.map_end_offset = offset;

@@ -1,0 +1,148 @@
+//! TxnOffsetCommit.
+
+use ottla_protocol::messages::txn_offset_commit_request::TxnOffsetCommitRequestTopic;
+use ottla_protocol::messages::txn_offset_commit_response::{
+    TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic,
+};
+use ottla_protocol::messages::{TxnOffsetCommitRequest, TxnOffsetCommitResponse};
+use ottla_protocol::{ErrorCode, Uuid};
+
+use super::classic::{ClassicGroup, ClassicGroupState};
+use super::decision::{Decision, Effects, Now};
+use super::offsets::CommittedOffset;
+use super::{Group, GroupCoordinator};
+
+impl GroupCoordinator {
+    /// TxnOffsetCommit, for topics that exist. The records are to be appended in the producer's transaction; its end marker makes the offsets count, or forgets them.
+    pub fn commit_transactional_offsets(
+        &mut self,
+        now: Now,
+        request: &TxnOffsetCommitRequest,
+    ) -> Decision<TxnOffsetCommitResponse> {
+        if let Err(error) = self.validate_transactional_commit(now, request) {
+            return Decision::without_records(txn_offset_commit_failure(request, error));
+        }
+        let mut effects = Effects::default();
+        let topics = request
+            .topics
+            .iter()
+            .map(|topic| self.commit_transactional_topic(&mut effects, now, (request, topic)))
+            .collect();
+        effects.with(TxnOffsetCommitResponse {
+            topics,
+            ..TxnOffsetCommitResponse::default()
+        })
+    }
+
+    fn commit_transactional_topic(
+        &self,
+        effects: &mut Effects,
+        now: Now,
+        (request, topic): (&TxnOffsetCommitRequest, &TxnOffsetCommitRequestTopic),
+    ) -> TxnOffsetCommitResponseTopic {
+        let mut response = TxnOffsetCommitResponseTopic {
+            name: topic.name.clone(),
+            ..TxnOffsetCommitResponseTopic::default()
+        };
+        for partition in &topic.partitions {
+            let index = partition.partition_index;
+            let metadata = partition.committed_metadata.clone().unwrap_or_default();
+            let error = if metadata.encode_utf16().count() > self.config.offset_metadata_bytes_max {
+                ErrorCode::OFFSET_METADATA_TOO_LARGE
+            } else {
+                let offset = CommittedOffset {
+                    record_offset: -1,
+                    offset: partition.committed_offset,
+                    leader_epoch: (partition.committed_leader_epoch != -1)
+                        .then_some(partition.committed_leader_epoch),
+                    metadata,
+                    commit_timestamp_ms: now.wall_ms,
+                    expire_timestamp_ms: None,
+                    topic_id: Uuid::ZERO,
+                };
+                let record = offset.to_record(&request.group_id, &topic.name, index);
+                effects.records.push(record);
+                ErrorCode::NONE
+            };
+            response.partitions.push(response_partition(index, error));
+        }
+        response
+    }
+
+    fn validate_transactional_commit(
+        &mut self,
+        now: Now,
+        request: &TxnOffsetCommitRequest,
+    ) -> Result<(), ErrorCode> {
+        match self.group(&request.group_id) {
+            Some(Group::Classic(group)) => validate_classic(group, request),
+            Some(Group::Other(group)) if group.is_empty() && request.generation_id < 0 => Ok(()),
+            // The member need not say who it is; if it does, its coordinator is another.
+            Some(Group::Other(_)) if !names_member(request) => Ok(()),
+            Some(Group::Other(_)) => Err(ErrorCode::UNKNOWN_MEMBER_ID),
+            None if request.generation_id < 0 => {
+                // The group is there for offsets only.
+                self.create_classic_group(now, &request.group_id);
+                Ok(())
+            }
+            None => Err(ErrorCode::ILLEGAL_GENERATION),
+        }
+    }
+}
+
+/// Whether the request says which member commits.
+fn names_member(request: &TxnOffsetCommitRequest) -> bool {
+    request.generation_id >= 0
+        || !request.member_id.is_empty()
+        || request.group_instance_id.is_some()
+}
+
+fn validate_classic(
+    group: &ClassicGroup,
+    request: &TxnOffsetCommitRequest,
+) -> Result<(), ErrorCode> {
+    if group.state() == ClassicGroupState::Dead {
+        return Err(ErrorCode::COORDINATOR_NOT_AVAILABLE);
+    }
+    if request.generation_id < 0 && group.is_empty() {
+        return Ok(());
+    }
+    if names_member(request) {
+        group.validate_member(&request.member_id, request.group_instance_id.as_ref())?;
+        if request.generation_id != group.generation_id() {
+            return Err(ErrorCode::ILLEGAL_GENERATION);
+        }
+    }
+    Ok(())
+}
+
+/// The response that says the same error of every partition that the request names.
+#[must_use]
+pub fn txn_offset_commit_failure(
+    request: &TxnOffsetCommitRequest,
+    error: ErrorCode,
+) -> TxnOffsetCommitResponse {
+    let topics = request.topics.iter().map(|topic| {
+        let partitions = topic
+            .partitions
+            .iter()
+            .map(|partition| response_partition(partition.partition_index, error));
+        TxnOffsetCommitResponseTopic {
+            name: topic.name.clone(),
+            partitions: partitions.collect(),
+            ..TxnOffsetCommitResponseTopic::default()
+        }
+    });
+    TxnOffsetCommitResponse {
+        topics: topics.collect(),
+        ..TxnOffsetCommitResponse::default()
+    }
+}
+
+fn response_partition(partition_index: i32, error: ErrorCode) -> TxnOffsetCommitResponsePartition {
+    TxnOffsetCommitResponsePartition {
+        partition_index,
+        error_code: error.0,
+        ..TxnOffsetCommitResponsePartition::default()
+    }
+}
