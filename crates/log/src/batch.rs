@@ -1,6 +1,7 @@
 //! Finding the batches of a segment's file.
 
 use std::io;
+use std::ops::{Deref, Range};
 
 use ottla_protocol::record::{BatchHeader, RECORD_BATCH_OVERHEAD, RecordBatch};
 
@@ -194,23 +195,36 @@ impl<'a> Headers<'a> {
 }
 
 /// Walks the whole batches of a stretch of a file, reading it once from front to back.
-pub(crate) struct WholeBatches<'a> {
-    file: &'a dyn File,
+#[derive(Debug)]
+pub(crate) struct WholeBatches<F> {
+    file: F,
     position: u64,
     end: u64,
+    chunk_bytes: usize,
     buffer: Vec<u8>,
     buffer_start: u64,
 }
 
-impl<'a> WholeBatches<'a> {
-    pub(crate) fn new(file: &'a dyn File, position: u64, end: u64) -> Self {
+impl<F: Deref<Target: File>> WholeBatches<F> {
+    pub(crate) fn new(file: F, position: u64, end: u64) -> Self {
+        Self::with_chunk(file, position..end, CHUNK_BYTES)
+    }
+
+    /// As [`Self::new`], with the bytes that one read takes if no batch is larger.
+    pub(crate) fn with_chunk(file: F, stretch: Range<u64>, chunk_bytes: usize) -> Self {
         Self {
             file,
-            position,
-            end,
+            position: stretch.start,
+            end: stretch.end,
+            chunk_bytes,
             buffer: Vec::new(),
-            buffer_start: position,
+            buffer_start: stretch.start,
         }
+    }
+
+    /// Whether the stretch was read to its end.
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.position >= self.end
     }
 
     /// The next batch with its bytes; no bytes come with anything else.
@@ -240,7 +254,8 @@ impl<'a> WholeBatches<'a> {
         self.buffer.drain(..start);
         self.buffer_start = self.position;
         let left = usize::try_from(self.end - self.position).map_err(io::Error::other)?;
-        self.buffer.resize(needed.max(CHUNK_BYTES).min(left), 0);
+        self.buffer
+            .resize(needed.max(self.chunk_bytes).min(left), 0);
         let at = self.buffer_start + held as u64;
         let read = self.file.read_at(&mut self.buffer[held..], at)?;
         self.buffer.truncate(held + read);

@@ -25,6 +25,13 @@ pub struct LogConfig {
     pub delete: bool,
     /// Whether `cleanup.policy` has `compact`.
     pub compact: bool,
+    /// `delete.retention.ms`: how long tombstones and the markers of transactions without records
+    /// stay once a cleaning has passed them.
+    pub delete_retention_ms: i64,
+    /// `min.compaction.lag.ms`: younger records are not cleaned.
+    pub min_compaction_lag_ms: i64,
+    /// `max.compaction.lag.ms`: older ones are, whatever the share of the dirty part.
+    pub max_compaction_lag_ms: i64,
     /// `producer.id.expiration.ms`: the state of a producer that was silent for this long goes.
     pub producer_id_expiration_ms: i64,
 }
@@ -43,6 +50,9 @@ impl Default for LogConfig {
             file_delete_delay_ms: 60_000,
             delete: true,
             compact: false,
+            delete_retention_ms: DAY_MS,
+            min_compaction_lag_ms: 0,
+            max_compaction_lag_ms: i64::MAX,
             producer_id_expiration_ms: DAY_MS,
         }
     }
@@ -53,6 +63,16 @@ impl LogConfig {
     #[must_use]
     pub fn file_delete_delay(&self) -> Duration {
         Duration::from_millis(u64::try_from(self.file_delete_delay_ms).unwrap_or(0))
+    }
+
+    /// The age at which a segment is rolled: on a compacted topic at most `max.compaction.lag.ms`,
+    /// since an active segment is not cleaned.
+    pub(crate) fn segment_ms_max(&self) -> i64 {
+        if self.compact && self.max_compaction_lag_ms > 0 {
+            self.segment_ms.min(self.max_compaction_lag_ms)
+        } else {
+            self.segment_ms
+        }
     }
 
     /// The jitter of one segment: spread evenly by a number that differs from segment to segment.

@@ -11,6 +11,7 @@
 //! | a read | `log/read.rs`, `segment.rs`, `index/` |
 //! | a sync | `log/sync.rs` |
 //! | a start | `directory/`, `log/open.rs`, `log/recovery.rs`, `load_files.rs` |
+//! | a cleaning | `compaction/`, `log/compaction.rs` |
 //! | a deletion | `log/retention.rs`, `log/deletion.rs` |
 //!
 //! This crate knows no topics' settings but the few in [`LogConfig`], no replicas, no clock and
@@ -21,6 +22,7 @@
 mod append_origin;
 mod batch;
 pub mod checkpoint;
+mod compaction;
 mod config;
 pub mod directory;
 pub mod disk;
@@ -38,6 +40,9 @@ mod segment_files;
 mod topic_partition;
 
 pub use append_origin::AppendOrigin;
+pub use compaction::{
+    Cleanable, CleanerMemory, Cleaning, CleaningStatistics, CleaningStep, RewrittenSegments,
+};
 pub use config::LogConfig;
 pub use directory::LogDirectory;
 pub use disk::{Disk, File, FileRegion, MemoryDisk, RealDisk};

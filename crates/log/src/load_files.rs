@@ -6,11 +6,9 @@ use std::path::Path;
 use crate::batch::{Found, Headers};
 use crate::disk::{Disk, OpenMode};
 use crate::error::{IoContext, Result};
-use crate::segment_files::parse_file_name;
+use crate::segment_files::{FileSuffix, parse_file_name};
 
 const DELETED: &str = ".deleted";
-const CLEANED: &str = ".cleaned";
-const SWAP: &str = ".swap";
 const TEMPORARY: &str = ".tmp";
 
 /// The files of a partition.
@@ -91,14 +89,14 @@ fn remove_temporary_files(disk: &dyn Disk, directory: &Path) -> Result<Vec<Strin
     let mut first_cleaned = i64::MAX;
     for name in file_names(disk, directory)? {
         let is_deleted = name.ends_with(DELETED) && !name.ends_with(".checkpoint.deleted");
-        if is_deleted || name.ends_with(TEMPORARY) || name.ends_with(CLEANED) {
-            if name.ends_with(CLEANED)
+        if is_deleted || name.ends_with(TEMPORARY) || name.ends_with(FileSuffix::Cleaned.as_str()) {
+            if name.ends_with(FileSuffix::Cleaned.as_str())
                 && let Some((offset, _)) = parse_file_name(&name)
             {
                 first_cleaned = first_cleaned.min(offset);
             }
             remove(disk, directory, &name)?;
-        } else if name.ends_with(SWAP) {
+        } else if name.ends_with(FileSuffix::Swap.as_str()) {
             swaps.push(name);
         }
     }
@@ -113,19 +111,25 @@ fn remove_temporary_files(disk: &dyn Disk, directory: &Path) -> Result<Vec<Strin
 }
 
 /// Puts swap files into their places, in place of the segments that they were made from.
+///
+/// Originals beyond the last record of a swap file stay: nothing of them was kept, and the next
+/// cleaning will find that again.
 fn finish_swap(disk: &dyn Disk, directory: &Path, swaps: &[String]) -> Result<()> {
     let mut first = i64::MAX;
     let mut next = i64::MIN;
+    let mut bases = BTreeSet::new();
     for name in swaps {
         if let Some((base, ".log.swap")) = parse_file_name(name) {
+            bases.insert(base);
             first = first.min(base);
             next = next.max(next_offset(disk, &directory.join(name), base)?);
         }
     }
     for name in file_names(disk, directory)? {
-        if let Some((offset, _)) = parse_file_name(&name)
-            && (first..next).contains(&offset)
-            && !name.ends_with(SWAP)
+        if let Some((offset, suffix)) = parse_file_name(&name)
+            && ((first..next).contains(&offset)
+                || (bases.contains(&offset) && suffix != ".snapshot"))
+            && !name.ends_with(FileSuffix::Swap.as_str())
         {
             tracing::info!(
                 file = name,
@@ -137,7 +141,7 @@ fn finish_swap(disk: &dyn Disk, directory: &Path, swaps: &[String]) -> Result<()
     for name in swaps {
         tracing::info!(file = name, "an interrupted swap is finished");
         let from = directory.join(name);
-        let to = directory.join(name.trim_end_matches(SWAP));
+        let to = directory.join(name.trim_end_matches(FileSuffix::Swap.as_str()));
         disk.rename(&from, &to).doing("rename", &from)?;
     }
     disk.sync_directory(directory).doing("sync", directory)

@@ -15,7 +15,7 @@ use crate::index::{
     AbortedTransaction, OffsetIndex, OffsetPosition, TimeIndex, TimestampOffset, TransactionIndex,
 };
 use crate::open_files::FileSlot;
-use crate::segment_files::{FileKind, SegmentFiles};
+use crate::segment_files::{FileKind, FileSuffix, SegmentFiles};
 use ottla_protocol::ids::Offset;
 
 /// The largest position and relative offset that an index entry can hold, as Java's `int`.
@@ -36,8 +36,8 @@ pub(crate) struct Segment {
     /// The largest timestamp and the last offset of the batch it came in; read from the time
     /// index when it is first asked for.
     max_timestamp: OnceLock<TimestampOffset>,
-    /// The largest timestamp of the first batch: the age of the segment counts from it.
-    first_timestamp: Option<i64>,
+    /// The largest timestamp of the first batch, once known: the age of the segment counts from it.
+    first_timestamp: OnceLock<i64>,
     created_ms: i64,
     bytes_since_last_index_entry: u64,
     roll_jitter_ms: i64,
@@ -100,7 +100,7 @@ impl Segment {
             transaction_index: TransactionIndex::new(),
             size,
             max_timestamp: OnceLock::new(),
-            first_timestamp: None,
+            first_timestamp: OnceLock::new(),
             created_ms: now_ms,
             bytes_since_last_index_entry: 0,
             roll_jitter_ms,
@@ -150,7 +150,7 @@ impl Segment {
         }
         let waited_ms = self.waited_for_roll_ms(question.now_ms, question.max_timestamp)?;
         Ok(
-            waited_ms > config.segment_ms.saturating_sub(self.roll_jitter_ms)
+            waited_ms > config.segment_ms_max().saturating_sub(self.roll_jitter_ms)
                 || self.indexes_are_full(config)?,
         )
     }
@@ -168,15 +168,19 @@ impl Segment {
     }
 
     fn waited_for_roll_ms(&mut self, now_ms: i64, max_timestamp: i64) -> Result<i64> {
-        if self.first_timestamp.is_none()
-            && let Some(batch) = self.batch_at(0)?
-        {
-            self.first_timestamp = Some(batch.max_timestamp);
-        }
-        Ok(match self.first_timestamp {
+        Ok(match self.first_timestamp()? {
             Some(first) if first >= 0 && max_timestamp >= 0 => max_timestamp.saturating_sub(first),
             _ => now_ms.saturating_sub(self.created_ms),
         })
+    }
+
+    /// The largest timestamp of the first batch; none without a batch.
+    pub(crate) fn first_timestamp(&self) -> Result<Option<i64>> {
+        if let Some(known) = self.first_timestamp.get() {
+            return Ok(Some(*known));
+        }
+        let first = self.batch_at(0)?.map(|batch| batch.max_timestamp);
+        Ok(first.map(|first| *self.first_timestamp.get_or_init(|| first)))
     }
 
     pub(crate) fn is_offset_in_range(&self, offset: i64) -> bool {
@@ -212,8 +216,10 @@ impl Segment {
             };
             self.index_batch(&batch, config.index_interval_bytes)?;
         }
-        if self.first_timestamp.is_none() && start == 0 {
-            self.first_timestamp = batches.first().map(|batch| batch.max_timestamp);
+        if start == 0
+            && let Some(first) = batches.first()
+        {
+            self.first_timestamp = OnceLock::from(first.max_timestamp);
         }
         self.size = start + bytes.len() as u64;
         Ok(())
@@ -453,7 +459,7 @@ impl Segment {
             .doing("truncate", &path)?;
         self.transaction_index.truncate_to(&self.files, offset)?;
         if self.size == 0 {
-            self.first_timestamp = None;
+            self.first_timestamp = OnceLock::new();
         }
         self.bytes_since_last_index_entry = 0;
         self.max_timestamp = OnceLock::from(self.find_max_timestamp()?);
@@ -578,6 +584,20 @@ impl Segment {
     pub(crate) fn roll_back(&mut self, offset: i64, size: u64) -> Result<()> {
         self.set_size(size)?;
         self.truncate_indexes(offset)
+    }
+
+    /// Gives the files other names; their directory is the caller's to sync.
+    pub(crate) fn rename(&mut self, suffix: FileSuffix) -> Result<()> {
+        let files = self.files.with_suffix(suffix);
+        for kind in FileKind::SEGMENT {
+            let path = self.path(kind);
+            match self.files.disk().rename(&path, &files.path(kind)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && kind != FileKind::Log => {}
+                result => result.doing("rename", &path)?,
+            }
+        }
+        self.move_to(files);
+        Ok(())
     }
 
     /// Tells the segment that its directory has another name now.

@@ -33,12 +33,35 @@ impl FileKind {
     }
 }
 
+/// How far the files of a segment that takes the place of others have come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum FileSuffix {
+    /// They are part of the log.
+    #[default]
+    None,
+    /// They are being written.
+    Cleaned,
+    /// They are complete, and count: a start that finds them finishes the replacement.
+    Swap,
+}
+
+impl FileSuffix {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            FileSuffix::None => "",
+            FileSuffix::Cleaned => ".cleaned",
+            FileSuffix::Swap => ".swap",
+        }
+    }
+}
+
 /// Where the files of one segment are.
 #[derive(Clone, Debug)]
 pub(crate) struct SegmentFiles {
     open_files: Arc<OpenFiles>,
     directory: Arc<Path>,
     base_offset: i64,
+    suffix: FileSuffix,
 }
 
 impl SegmentFiles {
@@ -47,6 +70,15 @@ impl SegmentFiles {
             open_files,
             directory,
             base_offset,
+            suffix: FileSuffix::None,
+        }
+    }
+
+    /// The same files under names that end differently.
+    pub(crate) fn with_suffix(&self, suffix: FileSuffix) -> Self {
+        Self {
+            suffix,
+            ..self.clone()
         }
     }
 
@@ -67,7 +99,8 @@ impl SegmentFiles {
     }
 
     pub(crate) fn path(&self, kind: FileKind) -> PathBuf {
-        self.directory.join(file_name(self.base_offset, kind))
+        let name = file_name(self.base_offset, kind) + self.suffix.as_str();
+        self.directory.join(name)
     }
 }
 

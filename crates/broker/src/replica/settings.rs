@@ -86,6 +86,9 @@ impl PartitionSettings {
             file_delete_delay_ms: topic.file_delete_delay_ms,
             delete: topic.cleanup_policy.delete,
             compact: topic.cleanup_policy.compact,
+            delete_retention_ms: topic.delete_retention_ms,
+            min_compaction_lag_ms: topic.min_compaction_lag_ms,
+            max_compaction_lag_ms: topic.max_compaction_lag_ms,
             producer_id_expiration_ms: self.producer_id_expiration_ms,
         }
     }

@@ -47,6 +47,7 @@ pub struct LogDirectory {
     recovery_points: Checkpoint,
     log_start_offsets: Checkpoint,
     high_watermarks: Checkpoint,
+    cleaner_offsets: Checkpoint,
     state: Mutex<State>,
 }
 
@@ -117,6 +118,7 @@ impl LogDirectory {
             recovery_points: Checkpoint::read(&disk, path, OffsetCheckpoint::RECOVERY_POINT)?,
             log_start_offsets: Checkpoint::read(&disk, path, OffsetCheckpoint::LOG_START)?,
             high_watermarks: Checkpoint::read(&disk, path, OffsetCheckpoint::HIGH_WATERMARK)?,
+            cleaner_offsets: Checkpoint::read(&disk, path, OffsetCheckpoint::CLEANER)?,
             state: Mutex::default(),
             open_files,
         })
@@ -184,6 +186,7 @@ impl LogDirectory {
         LogOptions {
             recovery_point: or_zero(self.recovery_points.at_start.get(&topic_partition)),
             log_start_offset: or_zero(self.log_start_offsets.at_start.get(&topic_partition)),
+            cleaner_offset: self.cleaner_offsets.at_start.get(&topic_partition).copied(),
             clean_shutdown: self.was_cleanly_stopped() && !is_metadata,
             config,
             now_ms,
@@ -207,6 +210,7 @@ impl LogDirectory {
         // A topic that was deleted may have left entries under the same name.
         options.recovery_point = Offset(0);
         options.log_start_offset = Offset(0);
+        options.cleaner_offset = None;
         let log = Log::open(options)?;
         PartitionMetadata { topic_id }.write(self.disk(), log.directory())?;
         Ok(log)
@@ -284,6 +288,11 @@ impl LogDirectory {
     /// Writes the high watermarks.
     pub fn write_high_watermarks(&self, offsets: PartitionOffsets) -> Result<()> {
         self.write(&self.high_watermarks, offsets)
+    }
+
+    /// Writes how far each compacted log was cleaned: see [`Log::cleaner_offset`].
+    pub fn write_cleaner_offsets(&self, offsets: PartitionOffsets) -> Result<()> {
+        self.write(&self.cleaner_offsets, offsets)
     }
 
     fn write(&self, checkpoint: &Checkpoint, mut offsets: PartitionOffsets) -> Result<()> {

@@ -114,6 +114,8 @@ pub trait File: Send + Sync + Debug {
     fn sync_data(&self) -> io::Result<()>;
     /// Makes the bytes and every attribute durable.
     fn sync_all(&self) -> io::Result<()>;
+    /// Sets the time at which the content last changed, in milliseconds since 1970.
+    fn set_modified(&self, modified_ms: i64) -> io::Result<()>;
     /// The descriptor, for `sendfile` and page cache probes; none if the file is not the kernel's.
     fn as_fd(&self) -> Option<BorrowedFd<'_>>;
 }

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, Timespec, Timestamps};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{DirectoryEntry, Disk, DiskSpace, File, FileLock, Metadata, OpenMode};
@@ -184,6 +184,18 @@ impl File for RealFile {
 
     fn sync_all(&self) -> io::Result<()> {
         retry(|| rustix::fs::fsync(&self.descriptor))
+    }
+
+    fn set_modified(&self, modified_ms: i64) -> io::Result<()> {
+        let modified = Timespec {
+            tv_sec: modified_ms.div_euclid(1_000),
+            tv_nsec: modified_ms.rem_euclid(1_000) * 1_000_000,
+        };
+        let times = Timestamps {
+            last_access: modified,
+            last_modification: modified,
+        };
+        retry(|| rustix::fs::futimens(&self.descriptor, &times))
     }
 
     fn as_fd(&self) -> Option<BorrowedFd<'_>> {

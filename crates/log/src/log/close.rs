@@ -51,6 +51,7 @@ impl Log {
         let parent = crate::disk::parent(to);
         self.disk().sync_directory(parent).doing("sync", parent)?;
         self.directory = Arc::from(to);
+        self.removals += 1;
         let bases: Vec<i64> = self.segments.keys().copied().collect();
         for base in bases {
             let files = self.segment_files(base);

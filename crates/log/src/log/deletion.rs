@@ -20,21 +20,39 @@ impl Log {
     /// and removed later, since readers may still have them open by name. Several segments go one
     /// by one from an end of the log, so that a crash leaves no hole.
     pub(super) fn delete_segment(&mut self, segment: &Segment, now_ms: i64) -> Result<()> {
-        segment.close_files();
+        let mut paths = self.rename_segment_deleted(segment)?;
         let base = segment.base_offset();
-        let mut paths = Vec::new();
-        for kind in FileKind::SEGMENT {
-            paths.extend(self.rename_deleted(&segment.path(kind))?);
-        }
         if self.producer_state.remove_snapshot(base) {
             self.unsynced.snapshot_removed(base);
             paths.extend(self.rename_deleted(&segment.path(FileKind::ProducerSnapshot))?);
         }
         self.unsynced.segment_removed(base);
+        self.remove_later(paths, now_ms);
+        Ok(())
+    }
+
+    /// As [`Self::delete_segment`] for one in whose place another comes: the snapshot at its base
+    /// stays.
+    pub(super) fn delete_replaced_segment(&mut self, segment: &Segment, now_ms: i64) -> Result<()> {
+        let paths = self.rename_segment_deleted(segment)?;
+        self.unsynced.segment_removed(segment.base_offset());
+        self.remove_later(paths, now_ms);
+        Ok(())
+    }
+
+    fn rename_segment_deleted(&self, segment: &Segment) -> Result<Vec<PathBuf>> {
+        segment.close_files();
+        let mut paths = Vec::new();
+        for kind in FileKind::SEGMENT {
+            paths.extend(self.rename_deleted(&segment.path(kind))?);
+        }
+        Ok(paths)
+    }
+
+    fn remove_later(&mut self, paths: Vec<PathBuf>, now_ms: i64) {
         let due_ms = now_ms.saturating_add(self.config.file_delete_delay_ms);
         self.pending_deletions
             .push_back(PendingDeletion { due_ms, paths });
-        Ok(())
     }
 
     fn rename_deleted(&self, path: &Path) -> Result<Option<PathBuf>> {

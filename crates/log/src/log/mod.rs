@@ -5,6 +5,7 @@
 
 mod append;
 mod close;
+mod compaction;
 mod deletion;
 mod lookup;
 mod open;
@@ -59,6 +60,8 @@ pub struct LogOptions {
     pub log_start_offset: Offset,
     /// What is below was synced, by `recovery-point-offset-checkpoint`; 0 without an entry.
     pub recovery_point: Offset,
+    /// What is below was compacted, by `cleaner-offset-checkpoint`; none without an entry.
+    pub cleaner_offset: Option<Offset>,
     /// Whether the node stopped cleanly, so that nothing need be recovered.
     pub clean_shutdown: bool,
     /// The time.
@@ -82,6 +85,7 @@ impl LogOptions {
             config: LogConfig::default(),
             log_start_offset: Offset(0),
             recovery_point: Offset(0),
+            cleaner_offset: None,
             clean_shutdown: false,
             now_ms: 0,
         }
@@ -115,6 +119,10 @@ pub struct Log {
     leader_epochs: LeaderEpochs,
     producer_state: ProducerState,
     pending_deletions: VecDeque<PendingDeletion>,
+    /// What is below was compacted; none before the first time.
+    cleaner_offset: Option<i64>,
+    /// Counts what took segments, or records of them, out of the log, cleanings left out.
+    removals: u64,
 }
 
 impl Log {

@@ -48,6 +48,8 @@ impl Log {
             leader_epochs,
             producer_state,
             pending_deletions: VecDeque::new(),
+            cleaner_offset: options.cleaner_offset.map(|offset| offset.0),
+            removals: 0,
         };
         // Thousands of logs may be opened that nobody reads soon.
         for segment in log.segments.values() {

@@ -11,13 +11,14 @@ use ottla_protocol::record::RecordBatch;
 use super::LogOptions;
 use super::sync::Unsynced;
 use crate::batch::{Batch, Found, WholeBatches, check_crc};
+use crate::compaction::SegmentWriter;
 use crate::disk::Disk;
 use crate::error::{Error, IoContext, Result};
 use crate::leader_epochs::LeaderEpochs;
 use crate::load_files::{self, FoundFiles};
 use crate::producer_state::ProducerState;
 use crate::segment::Segment;
-use crate::segment_files::{FileKind, SegmentFiles};
+use crate::segment_files::{FileKind, FileSuffix, SegmentFiles};
 
 /// The offsets that a loaded log begins with.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,6 +27,19 @@ pub(super) struct LoadedOffsets {
     pub(super) log_end_offset: i64,
     pub(super) is_checked: bool,
     pub(super) recovery_point: i64,
+}
+
+/// Why a log could not be loaded as it is.
+enum LoadError {
+    /// This segment has an offset that an index cannot hold.
+    Overflowed(i64),
+    Failed(Error),
+}
+
+impl From<Error> for LoadError {
+    fn from(error: Error) -> Self {
+        LoadError::Failed(error)
+    }
 }
 
 /// A log while it is loaded.
@@ -62,7 +76,22 @@ impl<'a> Loader<'a> {
         SegmentFiles::new(open_files, Arc::clone(&self.directory), base_offset)
     }
 
+    /// Loads the log, splitting segments that old releases of Kafka have let grow too far.
     pub(super) fn load(&mut self) -> Result<()> {
+        loop {
+            match self.load_once() {
+                Ok(()) => return Ok(()),
+                Err(LoadError::Overflowed(base)) => self.split_overflowed_segment(base)?,
+                Err(LoadError::Failed(error)) => return Err(error),
+            }
+            self.segments.clear();
+            self.producer_state = ProducerState::new();
+            self.unsynced = Unsynced::default();
+            self.leader_epochs = LeaderEpochs::read(self.disk(), &self.directory)?;
+        }
+    }
+
+    fn load_once(&mut self) -> Result<(), LoadError> {
         let found = load_files::find(self.disk(), &self.directory)?;
         self.add_segments(&found);
         let rebuilt = self.rebuild_missing_indexes(&found)?;
@@ -74,7 +103,8 @@ impl<'a> Loader<'a> {
             None => self.find_log_end()?,
         };
         self.finish_offsets();
-        self.load_producer_state(recovered && !rebuilt)
+        self.load_producer_state(recovered && !rebuilt)?;
+        Ok(())
     }
 
     fn add_segments(&mut self, found: &FoundFiles) {
@@ -93,7 +123,7 @@ impl<'a> Loader<'a> {
 
     /// Builds the indexes of segments that have none, or a damaged one; says whether there were
     /// any. Recovery sees to those that it reads.
-    fn rebuild_missing_indexes(&mut self, found: &FoundFiles) -> Result<bool> {
+    fn rebuild_missing_indexes(&mut self, found: &FoundFiles) -> Result<bool, LoadError> {
         let from = if self.options.clean_shutdown {
             i64::MAX
         } else {
@@ -108,7 +138,7 @@ impl<'a> Loader<'a> {
             } else {
                 match segment.transaction_index.all(segment.files()) {
                     Err(error @ Error::CorruptFile { .. }) => error.to_string(),
-                    Err(error) => return Err(error),
+                    Err(error) => return Err(error.into()),
                     Ok(_) => continue,
                 }
             };
@@ -135,7 +165,7 @@ impl<'a> Loader<'a> {
     }
 
     /// Reads and checks the segments above the recovery point; says whether there were any.
-    fn recover_above_recovery_point(&mut self) -> Result<bool> {
+    fn recover_above_recovery_point(&mut self) -> Result<bool, LoadError> {
         let from = self.recovery_from();
         let unflushed: Vec<i64> = self.segments.range(from..).map(|(base, _)| *base).collect();
         let Some(first) = unflushed.first() else {
@@ -168,7 +198,7 @@ impl<'a> Loader<'a> {
 
     /// Reads a segment from its start, builds its indexes, and cuts it at the first batch that is
     /// not valid; says whether it did.
-    fn recover_segment(&mut self, base: i64) -> Result<bool> {
+    fn recover_segment(&mut self, base: i64) -> Result<bool, LoadError> {
         let LogOptions { config, now_ms, .. } = self.options;
         self.producer_state.set_map_end_offset(base);
         self.producer_state
@@ -189,8 +219,11 @@ impl<'a> Loader<'a> {
                 (Found::End, _) => break "a batch is not whole".to_owned(),
                 (Found::Invalid(invalid), _) => break invalid.reason,
             };
-            if let Err(reason) = check(segment, &batch, bytes, expected) {
+            if let Err(reason) = check(&batch, bytes, expected) {
                 break reason;
+            }
+            if !segment.is_offset_in_range(batch.last_offset) {
+                return Err(LoadError::Overflowed(base));
             }
             segment.index_batch(&batch, config.index_interval_bytes)?;
             let latest = self.leader_epochs.latest().map_or(-1, |(epoch, _)| epoch);
@@ -219,6 +252,55 @@ impl<'a> Loader<'a> {
             self.unsynced.snapshot_written(expected);
         }
         Ok(was_cut)
+    }
+
+    /// Makes several segments of one. Their files get the names of swap files, without indexes:
+    /// loading the log again puts them into place and builds those.
+    fn split_overflowed_segment(&mut self, base: i64) -> Result<()> {
+        let Some(segment) = self.segments.get(&base) else {
+            return Ok(());
+        };
+        let path = segment.path(FileKind::Log);
+        tracing::warn!(
+            path = %path.display(),
+            "the segment has offsets beyond what its index can hold: it is split"
+        );
+        let mut writer = SegmentWriter::new(
+            Arc::clone(&self.options.open_files),
+            Arc::clone(&self.directory),
+            self.options.config.clone(),
+            self.options.now_ms,
+        );
+        writer.begin(base)?;
+        let mut batches = WholeBatches::new(segment.file()?, 0, segment.size());
+        let mut end = (0, base);
+        while let (Found::Batch(batch), bytes) = batches.next().doing("read", &path)? {
+            if check(&batch, bytes, end.1).is_err() {
+                break;
+            }
+            writer.append(bytes)?;
+            end = (batch.end(), batch.last_offset + 1);
+        }
+        if end.0 < segment.size() && end.1 < self.options.recovery_point.0 {
+            writer.discard();
+            let reason = "a batch is not whole".to_owned();
+            return Err(segment.corrupt(end.0, Offset(end.1), reason));
+        }
+        let metadata = self.disk().metadata(&path).doing("look at", &path)?;
+        let mut parts = writer.finish(metadata.map_or(0, |metadata| metadata.modified_ms))?;
+        for part in parts.iter_mut().rev() {
+            part.close_files();
+            for kind in [FileKind::OffsetIndex, FileKind::TimeIndex] {
+                let path = part.path(kind);
+                self.disk()
+                    .remove_file_if_exists(&path)
+                    .doing("remove", &path)?;
+            }
+            part.rename(FileSuffix::Swap)?;
+        }
+        self.disk()
+            .sync_directory(&self.directory)
+            .doing("sync", &self.directory)
     }
 
     /// Cuts the torn end of a segment, if nothing that was durable is in it.
@@ -401,17 +483,11 @@ impl<'a> Loader<'a> {
 }
 
 /// Why a batch cannot follow what is before it; nothing if it can.
-fn check(segment: &Segment, batch: &Batch, bytes: &[u8], expected: i64) -> Result<(), String> {
+fn check(batch: &Batch, bytes: &[u8], expected: i64) -> Result<(), String> {
     if batch.base_offset < expected {
         return Err(format!(
             "offset {} comes after {expected}",
             batch.base_offset
-        ));
-    }
-    if !segment.is_offset_in_range(batch.last_offset) {
-        return Err(format!(
-            "offset {} does not fit into the segment",
-            batch.last_offset
         ));
     }
     check_crc(batch, bytes)

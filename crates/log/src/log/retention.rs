@@ -88,6 +88,7 @@ impl Log {
         if deletable == 0 {
             return Ok(());
         }
+        self.removals += 1;
         if deletable == self.segments.len() {
             self.roll_at(self.log_end_offset, now_ms)?;
         }

@@ -33,6 +33,8 @@ impl Log {
 
     fn cut_to(&mut self, offset: i64, now_ms: i64) -> Result<()> {
         self.unsynced.truncated();
+        self.removals += 1;
+        self.cleaner_offset = self.cleaner_offset.map(|cleaned| cleaned.min(offset));
         self.indexes_are_dirty = true;
         self.recent.clear();
         self.synced_end_offset = self.synced_end_offset.min(offset);
@@ -68,6 +70,8 @@ impl Log {
 
     fn start_at(&mut self, offset: i64, now_ms: i64) -> Result<()> {
         self.unsynced.truncated();
+        self.removals += 1;
+        self.cleaner_offset = None;
         self.indexes_are_dirty = true;
         self.recent.clear();
         self.synced_end_offset = offset;

@@ -100,6 +100,7 @@ proptest! {
             "recovery-point-offset-checkpoint",
             "log-start-offset-checkpoint",
             "replication-offset-checkpoint",
+            "cleaner-offset-checkpoint",
             "partition.metadata",
         ]),
         content in prop_oneof![

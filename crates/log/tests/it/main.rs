@@ -3,6 +3,8 @@
 #![cfg(test)]
 
 mod arbitrary;
+mod compaction;
+mod compaction_model;
 mod disk;
 mod golden;
 mod log;

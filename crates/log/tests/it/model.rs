@@ -417,7 +417,7 @@ impl Run {
 }
 
 /// Random runs; `PROPTEST_CASES` asks for more. Syncs of a real disk are slow.
-fn config(cases: u32) -> ProptestConfig {
+pub(crate) fn config(cases: u32) -> ProptestConfig {
     let default = ProptestConfig::default();
     let asked = std::env::var_os("PROPTEST_CASES").is_some();
     let cases = if asked { default.cases } else { cases };

@@ -134,3 +134,83 @@ pub(crate) fn records(log: &Log) -> Vec<(i64, Vec<u8>)> {
         }
     }
 }
+
+/// A record as a compacted topic has it: a key and perhaps a value.
+pub(crate) type Keyed<'a> = (&'a str, Option<&'a str>);
+
+/// A batch of records with keys.
+pub(crate) fn keyed_batch(options: BatchOptions, timestamp: i64, records: &[Keyed<'_>]) -> Vec<u8> {
+    let mut builder = RecordBatchBuilder::new(options);
+    for (key, value) in records {
+        builder
+            .append(&SimpleRecord {
+                timestamp,
+                key: Some(key.as_bytes()),
+                value: value.map(str::as_bytes),
+                ..SimpleRecord::default()
+            })
+            .unwrap();
+    }
+    builder.build(&mut Workspace::new()).unwrap()
+}
+
+/// One record that was read, with what its batch says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ReadRecord {
+    pub(crate) offset: i64,
+    pub(crate) key: String,
+    pub(crate) value: Option<String>,
+}
+
+/// The bytes of every batch of the log.
+pub(crate) fn all_batches(log: &Log) -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    let mut next = log.log_start_offset();
+    loop {
+        let outcome = log.read(next, 1, log.log_end_offset(), true).unwrap();
+        let Some(region) = outcome.regions.first() else {
+            return all;
+        };
+        let bytes = region.read().unwrap().to_vec();
+        let batch = ottla_protocol::record::RecordBatch::parse(&bytes).unwrap();
+        assert!(batch.is_valid_crc());
+        assert!(batch.last_offset() >= next.0);
+        next = Offset(batch.last_offset() + 1);
+        all.push(bytes);
+    }
+}
+
+/// The records with keys that a reader of committed records gets, as a client sorts them out.
+pub(crate) fn committed(log: &Log) -> Vec<ReadRecord> {
+    let (start, end) = (log.log_start_offset(), log.log_end_offset());
+    let mut aborted = log.aborted_transactions(start, end).unwrap();
+    aborted.sort_by_key(|transaction| transaction.first_offset);
+    let mut aborted = aborted.into_iter().peekable();
+    let mut ongoing = std::collections::BTreeSet::new();
+    let mut records = Vec::new();
+    for bytes in all_batches(log) {
+        let batch = ottla_protocol::record::RecordBatch::parse(&bytes).unwrap();
+        while let Some(next) = aborted.next_if(|next| next.first_offset.0 <= batch.last_offset()) {
+            ongoing.insert(next.producer_id.0);
+        }
+        if batch.is_control() {
+            ongoing.remove(&batch.producer_id());
+            continue;
+        }
+        if batch.is_transactional() && ongoing.contains(&batch.producer_id()) {
+            continue;
+        }
+        let mut workspace = Workspace::new();
+        let payload = batch.decompressed(&mut workspace, usize::MAX).unwrap();
+        for record in batch.records_in(&payload) {
+            let record = record.unwrap();
+            let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+            records.push(ReadRecord {
+                offset: record.offset,
+                key: text(record.key.unwrap()),
+                value: record.value.map(text),
+            });
+        }
+    }
+    records
+}

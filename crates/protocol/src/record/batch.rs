@@ -1,6 +1,7 @@
+use super::batch_mut::write;
 use super::{
-    LOG_OVERHEAD, MAGIC_V2, NO_PRODUCER_ID, NO_SEQUENCE, RECORD_BATCH_OVERHEAD, RecordError,
-    Records, TimestampType, crc32c, increment_sequence,
+    LOG_OVERHEAD, MAGIC_V2, NO_PRODUCER_ID, NO_SEQUENCE, NO_TIMESTAMP, RECORD_BATCH_OVERHEAD,
+    RecordError, Records, TimestampType, crc32c, increment_sequence,
 };
 use crate::compression::Codec;
 
@@ -327,6 +328,23 @@ impl<'a> RecordBatch<'a> {
             Codec::None => Ok(Records::new(self.header, self.payload())),
             _ => Err(RecordError::InvalidRecord("the batch is compressed")),
         }
+    }
+
+    /// The batch with all of its records taken out: what compaction leaves of one that must still
+    /// say how far its producer, or the log, has come.
+    #[must_use]
+    pub fn without_records(&self) -> [u8; RECORD_BATCH_OVERHEAD] {
+        let mut bytes = *self.header.bytes;
+        let kept = TIMESTAMP_TYPE_FLAG | TRANSACTIONAL_FLAG | CONTROL_FLAG;
+        let attributes = self.attributes() & kept;
+        let length = i32::try_from(RECORD_BATCH_OVERHEAD - LOG_OVERHEAD).unwrap_or(i32::MAX);
+        write::<{ field::LENGTH }, 4>(&mut bytes, length.to_be_bytes());
+        write::<{ field::ATTRIBUTES }, 2>(&mut bytes, attributes.to_be_bytes());
+        write::<{ field::BASE_TIMESTAMP }, 8>(&mut bytes, NO_TIMESTAMP.to_be_bytes());
+        write::<{ field::RECORDS_COUNT }, 4>(&mut bytes, 0_i32.to_be_bytes());
+        let crc = crc32c(bytes.get(field::ATTRIBUTES..).unwrap_or_default());
+        write::<{ field::CRC }, 4>(&mut bytes, crc.to_be_bytes());
+        bytes
     }
 
     /// The checksum of the bytes as they are.

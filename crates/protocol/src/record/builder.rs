@@ -5,7 +5,7 @@ use super::batch_mut::write;
 use super::varint::{put_varint, put_varlong, size_of_varint, size_of_varlong};
 use super::{
     ControlRecordKey, ControlRecordType, LOG_OVERHEAD, MAGIC_V2, NO_PARTITION_LEADER_EPOCH,
-    NO_PRODUCER_EPOCH, NO_PRODUCER_ID, NO_SEQUENCE, NO_TIMESTAMP, RECORD_BATCH_OVERHEAD,
+    NO_PRODUCER_EPOCH, NO_PRODUCER_ID, NO_SEQUENCE, NO_TIMESTAMP, RECORD_BATCH_OVERHEAD, Record,
     RecordBatchMut, RecordHeader, TimestampType, field,
 };
 use crate::compression::{Codec, Compression, CompressionError, Workspace};
@@ -111,6 +111,8 @@ pub struct RecordBatchBuilder {
     max_timestamp: i64,
     offset_of_max_timestamp: i64,
     last_offset: Option<i64>,
+    /// The last offset that the header is to have, at or above that of the last record.
+    kept_last_offset: Option<i64>,
     count: i32,
 }
 
@@ -133,6 +135,7 @@ impl RecordBatchBuilder {
             max_timestamp: NO_TIMESTAMP,
             offset_of_max_timestamp: -1,
             last_offset: None,
+            kept_last_offset: None,
             count: 0,
         }
     }
@@ -197,6 +200,32 @@ impl RecordBatchBuilder {
             return Err(BuildError::ControlMismatch);
         }
         self.write_record(offset, record, record.headers.iter().copied())
+    }
+
+    /// Appends a record of another batch, control record or not, at the offset it has there.
+    pub fn append_copy(&mut self, record: &Record<'_>) -> Result<(), BuildError> {
+        let simple = SimpleRecord {
+            timestamp: record.timestamp,
+            key: record.key,
+            value: record.value,
+            headers: &[],
+        };
+        self.write_record(record.offset, &simple, record.headers.iter())
+    }
+
+    /// Lets the batch end at an offset above that of its last record, as one that lost records at
+    /// its end does: who reads it goes on where the batch ended before.
+    pub fn keep_last_offset(&mut self, offset: i64) -> Result<(), BuildError> {
+        let last_offset = self.last_offset.unwrap_or(self.options.base_offset);
+        if offset < last_offset {
+            return Err(BuildError::Offset {
+                offset,
+                last_offset,
+                base_offset: self.options.base_offset,
+            });
+        }
+        self.kept_last_offset = Some(offset);
+        Ok(())
     }
 
     /// Appends a control record at the next offset.
@@ -354,7 +383,8 @@ impl RecordBatchBuilder {
                 attributes |= flag;
             }
         }
-        let last_offset = self.last_offset.unwrap_or(options.base_offset);
+        let last_offset = self.kept_last_offset.or(self.last_offset);
+        let last_offset = last_offset.unwrap_or(options.base_offset);
         let last_offset_delta = last_offset.wrapping_sub(options.base_offset);
         let last_offset_delta = i32::try_from(last_offset_delta).unwrap_or(i32::MAX);
         let base_timestamp = self.base_timestamp.unwrap_or(NO_TIMESTAMP);

@@ -366,6 +366,12 @@ impl File for MemoryFile {
         self.sync_data()
     }
 
+    fn set_modified(&self, modified_ms: i64) -> io::Result<()> {
+        let _alive = self.state()?;
+        self.inode.lock().modified_ms = modified_ms;
+        Ok(())
+    }
+
     fn as_fd(&self) -> Option<BorrowedFd<'_>> {
         None
     }
