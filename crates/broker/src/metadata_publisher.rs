@@ -1,7 +1,7 @@
 //! Applies committed metadata to this broker: partitions come, change and go.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use ottla_metadata::config::TopicConfig;
 use ottla_metadata::image::{
@@ -9,11 +9,15 @@ use ottla_metadata::image::{
 };
 use ottla_protocol::ids::{PartitionIndex, TopicId};
 
+use crate::environment::JobKind;
+use crate::error::Error;
 use crate::node::Node;
 use crate::replica::{Offline, Partition, PartitionSettings, PartitionState};
 
 /// How many logs are opened at once.
 const OPENING_THREADS_MAX: usize = 8;
+/// How soon partitions are opened again for which the disk had no room.
+const OPEN_AGAIN_MS: i64 = 1_000;
 
 /// An image that is in force, and where in the log it stands.
 #[derive(Debug, Default)]
@@ -37,7 +41,9 @@ pub(crate) fn apply(node: &Arc<Node>, metadata: &Arc<PublishedMetadata>, delta: 
     for topic_id in delta.topics_deleted.keys() {
         delete_topic(node, *topic_id);
     }
-    open_missing(node, &metadata.image, delta);
+    if open_missing(node, &metadata.image, delta) {
+        node.submit_after(OPEN_AGAIN_MS, JobKind::Metadata, open_again);
+    }
     let mut changed = Vec::new();
     for (topic_id, indexes) in &delta.partitions {
         let Some(topic) = metadata.image.topics().get(*topic_id) else {
@@ -85,8 +91,30 @@ struct Missing {
     settings: PartitionSettings,
 }
 
-/// Opens the logs of partitions that are new here, several at once: each waits for the disk.
-fn open_missing(node: &Arc<Node>, image: &MetadataImage, delta: &MetadataDelta) {
+/// Tries once more to open what is missing here; nothing but room on a disk brings it about.
+fn open_again(node: &Arc<Node>) {
+    let metadata = node.metadata();
+    let mut delta = MetadataDelta::default();
+    for topic in metadata.image.topics().in_name_order() {
+        for (index, registration) in topic.partitions() {
+            let is_missing = registration.replicas.contains(&node.broker_id())
+                && node.partitions().partition(topic.id(), index.0).is_none();
+            if is_missing {
+                delta
+                    .partitions
+                    .entry(topic.id())
+                    .or_default()
+                    .insert(*index);
+            }
+        }
+    }
+    if !delta.partitions.is_empty() {
+        apply(node, &metadata, &delta);
+    }
+}
+
+/// Opens the logs of partitions that are new here, several at once: each waits for the disk. Says whether any found no room there.
+fn open_missing(node: &Arc<Node>, image: &MetadataImage, delta: &MetadataDelta) -> bool {
     let mut missing = Vec::new();
     for (topic_id, indexes) in &delta.partitions {
         let Some(topic) = image.topics().get(*topic_id) else {
@@ -112,24 +140,28 @@ fn open_missing(node: &Arc<Node>, image: &MetadataImage, delta: &MetadataDelta) 
         .parallelism(OPENING_THREADS_MAX)
         .min(missing.len());
     if threads <= 1 {
-        missing.iter().for_each(|missing| open(node, missing));
-        return;
+        return missing
+            .iter()
+            .fold(false, |no_room, missing| open(node, missing) | no_room);
     }
     let next = AtomicUsize::new(0);
+    let no_room = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
                 while let Some(missing) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    open(node, missing);
+                    no_room.fetch_or(open(node, missing), Ordering::Relaxed);
                 }
             });
         }
     });
+    no_room.into_inner()
 }
 
-fn open(node: &Node, missing: &Missing) {
+/// Opens one; says whether there was no room for it.
+fn open(node: &Node, missing: &Missing) -> bool {
     let Some(registration) = missing.topic.partition(missing.index) else {
-        return;
+        return false;
     };
     let opened = node.directories().open_partition(
         node,
@@ -138,9 +170,13 @@ fn open(node: &Node, missing: &Missing) {
         missing.settings.clone(),
     );
     match opened {
-        Ok(partition) => node.partitions().insert(partition),
+        Ok(partition) => {
+            node.partitions().insert(partition);
+            false
+        }
         Err(error) => {
             tracing::error!(topic = %missing.topic.name(), partition = missing.index.0, %error, "a partition could not be opened");
+            matches!(error, Error::Log(error) if error.is_disk_full())
         }
     }
 }

@@ -63,6 +63,29 @@ fn a_full_disk_refuses_records_and_nothing_else_until_there_is_room() {
 }
 
 #[test]
+fn partitions_that_a_full_disk_had_no_room_for_come_once_there_is() {
+    let node = TestNode::start(32);
+    let connection = node.connect();
+    // The metadata log has room for the topic; its partitions find none.
+    let metadata_log_bytes = 6_000;
+    node.disk()
+        .set_capacity_bytes(node.disk().used_bytes() + metadata_log_bytes);
+    let topic = create(&node, &connection, "t", 40, &[]);
+    let refused = |node: &TestNode| {
+        (0..40)
+            .filter(|index| {
+                let error = produce_to(node, &connection, topic, *index, batch(&["a"]));
+                error != ErrorCode::NONE
+            })
+            .count()
+    };
+    assert!(refused(&node) > 0);
+    node.disk().set_capacity_bytes(u64::MAX);
+    node.advance(2_000);
+    assert_eq!(refused(&node), 0);
+}
+
+#[test]
 fn a_failed_sync_takes_its_directory_offline_for_good_and_no_other() {
     let node = TestNode::start_with(31, &[("log.dirs", "/data,/more")]);
     let connection = node.connect();
