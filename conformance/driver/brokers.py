@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 START_SECONDS = 60
+LOG4J = Path(__file__).resolve().parent.parent / "java/src/main/resources/log4j2.properties"
 
 
 def free_ports(count):
@@ -89,6 +90,13 @@ class Broker:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
+    def taken_over_by(self, make):
+        """The other program on this one's folder and configuration; this one must have ended."""
+        other = make.__new__(make)
+        other.__dict__.update(self.__dict__)
+        other.process = None
+        return other
+
     def stop(self):
         """A clean stop; an unclean end is an error."""
         if self.process is None or self.process.poll() is not None:
@@ -126,12 +134,20 @@ class Ottla(Broker):
 
 
 class Kafka(Broker):
-    """Apache Kafka itself; the folder of its jars comes from KAFKA_LIBS."""
+    """Apache Kafka itself; the folder of its jars comes from KAFKA_LIBS. It logs where `logs` is
+    set, and is silent without: the binding for its logger lies beside its jars."""
 
     name = "kafka"
+    logs = False
 
     def java(self, *arguments):
-        return ["java", "-Xmx1g", "-cp", os.environ["KAFKA_LIBS"] + "/*", *arguments]
+        libs = Path(os.environ["KAFKA_LIBS"])
+        # It judges, and is not measured: what matters is that it starts soon.
+        path, options = f"{libs}/*", ["-Xmx1g", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+        if self.logs:
+            path += f":{libs.parent / 'logging'}/*"
+            options.append(f"-Dlog4j2.configurationFile={LOG4J}")
+        return ["java", *options, "-cp", path, *arguments]
 
     def format(self):
         tool = "kafka.tools.StorageTool"

@@ -12,8 +12,11 @@ from pathlib import Path
 import brokers
 import crash
 import directories
+import golden_tools
+import swap
 import tour
 from clients import CLIENTS, CONFORMANCE, LIBS, run, tool
+from kafka_tools import KafkaTools
 from report import Report
 
 
@@ -109,6 +112,17 @@ def differential(report):
         report.add("differential", "all scripts", f"{seen} were run: {done.stderr[-600:]}")
 
 
+def files_both_ways(report, folder, cases, seed):
+    """Each directory opened by the program that did not write it; see swap.py."""
+    with KafkaTools() as tools:
+        for number, case in enumerate(cases):
+            report.run(
+                "files both ways",
+                case.name,
+                lambda: swap.there_and_back(folder / f"swap-{number}", case, tools, seed + number),
+            )
+
+
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--broker", choices=["ottla", "kafka"], default="ottla")
@@ -140,6 +154,14 @@ def main():
             judged_by_classes(report, "messages", 4, options.seed, rounds)
             judged_by_classes(report, "records", 2, options.seed)
             differential(report)
+            files_both_ways(
+                report, folder, swap.LONG if options.long else swap.SHORT, options.seed
+            )
+            report.run(
+                "golden files",
+                "the tools' is what Apache Kafka's print",
+                lambda: golden_tools.compare(folder),
+            )
             report.run(
                 "directories",
                 "Ottla and Apache Kafka refuse each other's live directory",

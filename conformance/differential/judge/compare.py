@@ -138,10 +138,15 @@ def array_differences(theirs, ours, path, allowed):
 def sort_key(argument):
     def key(item):
         if isinstance(item, dict):
-            return [str(item.get(name)) for name in argument.split()]
+            return [ordered(item.get(name)) for name in argument.split()]
         return str(item)
 
     return lambda item: tuple(key(item)) if argument else str(item)
+
+
+def ordered(value):
+    """What an item is sorted by; an array as a set, since its own order may differ too."""
+    return str(sorted(map(str, value))) if isinstance(value, list) else str(value)
 
 
 def brief(value):

@@ -70,6 +70,9 @@ class Conversation:
         self.host, self.port = host, int(port)
         self.case, self.version = case, version
         self.connections = {}
+        # What was asked, as (API, version), and whether any answer was an error.
+        self.asked = set()
+        self.was_refused = False
         self.variables = {"now": records.DEFAULT_TIMESTAMP, "case": case}
 
     def close(self):
@@ -149,6 +152,7 @@ class Conversation:
     def send(self, step):
         connection = self.connection(step.connection)
         version = self.version if step.version == "N" else int(step.version)
+        self.asked.add((step.api, version))
         request = message(step.api + "Request")
         last = request.versions.last
         within = version if version in request.versions else max(last, 0)
@@ -179,8 +183,11 @@ class Conversation:
             return step, {"(connection)": f"no answer in {ANSWER_SECONDS} s"}
         if frame is None:
             self.drop(name)
+            self.was_refused = True
             return step, dict(CLOSED)
-        return step, self.decoded(step, version, correlation, frame)
+        answer = self.decoded(step, version, correlation, frame)
+        self.was_refused |= holds_an_error(answer)
+        return step, answer
 
     def decoded(self, step, version, correlation, frame):
         response = message(step.api + "Response")
@@ -283,12 +290,20 @@ class Conversation:
             frame = b"nothing"
         if frame is None:
             self.drop(step.connection)
+            self.was_refused = True
             return dict(CLOSED)
         return {"(frame)": frame.hex()}
 
 
 class Batch(bytes):
     """Encoded records; a list of them is one after the other."""
+
+
+def holds_an_error(tree):
+    """Whether an error code anywhere in the answer is not 0."""
+    if isinstance(tree, dict):
+        return bool(tree.get("ErrorCode")) or any(map(holds_an_error, tree.values()))
+    return isinstance(tree, list) and any(map(holds_an_error, tree))
 
 
 def words(value):

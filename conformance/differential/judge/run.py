@@ -12,6 +12,7 @@ from pathlib import Path
 
 from .compare import Allowed, brief, differences, named, variables_of
 from .conversation import UNTIL_SECONDS, Conversation, at_path
+from .coverage import unreached
 from .schema import NotEncodable
 from .script import read
 
@@ -28,6 +29,9 @@ class Result:
     differences: list = field(default_factory=list)
     broken: str = ""
     seconds: float = 0.0
+    script: str = ""
+    asked: set = field(default_factory=set)
+    was_refused: bool = False
 
 
 def cases(scripts):
@@ -39,7 +43,7 @@ def cases(scripts):
 
 
 def run_case(addresses, allowed, script, version, name):
-    result = Result(name)
+    result = Result(name, script=script.name)
     started = time.monotonic()
     case = RUN + name.replace("/", "-").replace("_", "-").replace(" ", "-")
     sides = [Conversation(address, case, version) for address in addresses]
@@ -52,6 +56,7 @@ def run_case(addresses, allowed, script, version, name):
     finally:
         for side in sides:
             side.close()
+    result.asked, result.was_refused = sides[0].asked, sides[0].was_refused
     result.seconds = time.monotonic() - started
     return result
 
@@ -184,7 +189,16 @@ def judge(options):
                 pool.submit(run_case, addresses, allowed, *case) for case in cases(others)
             ]
             results += [one.result() for one in running]
+        if not options.scripts:
+            results += uncovered(addresses[1], results)
     return results, allowed
+
+
+def uncovered(address, results):
+    """A failure for each API of the broker that the scripts leave out."""
+    asked = set().union(*(result.asked for result in results))
+    for api, missing in unreached(address, asked):
+        yield Result(f"coverage of {api}", broken=f"no script asks for {missing}")
 
 
 def show(result, every):
@@ -224,6 +238,9 @@ def main():
         for rule in unused:
             print(f"note: no answer has {rule.pattern.pattern} ({rule.kind})")
     bad = sum(bool(result.differences or result.broken) for result in results)
+    scripts = {result.script for result in results if result.script}
+    refused = {result.script for result in results if result.was_refused}
+    print(f"{len(scripts)} scripts; in {len(refused)} of them Apache Kafka refuses something")
     slowest = sorted(results, key=lambda one: -one.seconds)[:3]
     print("slowest:", ", ".join(f"{one.name} {one.seconds:.1f} s" for one in slowest))
     print(f"differential: {len(results) - bad} passed, {bad} failed")

@@ -146,6 +146,12 @@ def message(name):
     raise NotEncodable(f"there is no message {name}")
 
 
+def apis():
+    """The name of each API by its key."""
+    requests = (parse_message(path.read_text()) for path in SCHEMA.glob("*_request"))
+    return {request.api_key: request.name.removesuffix("Request") for request in requests}
+
+
 class Writer:
     def __init__(self):
         self.parts = bytearray()

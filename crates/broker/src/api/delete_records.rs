@@ -69,7 +69,8 @@ fn result(
 fn delete(partition: &Partition, wanted: &DeleteRecordsPartition) -> Result<Offset, ErrorCode> {
     let mut replica = partition.write_lock();
     replica.check_leader(-1)?;
-    if !replica.settings().topic.cleanup_policy.delete {
+    let policy = replica.settings().topic.cleanup_policy;
+    if policy.compact && !policy.delete {
         return Err(ErrorCode::POLICY_VIOLATION);
     }
     let high_watermark = replica.high_watermark();

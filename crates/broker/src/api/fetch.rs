@@ -188,6 +188,14 @@ fn resolve(node: &Node, session: &FetchContext) -> Vec<Resolved> {
         .collect()
 }
 
+/// Whether the cluster has no such partition, anywhere.
+fn is_missing(resolved: &Resolved) -> bool {
+    matches!(
+        resolved,
+        Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION | ErrorCode::UNKNOWN_TOPIC_ID)
+    )
+}
+
 fn respond(context: RequestContext, answer: FetchAnswer) {
     context.count_error(answer.error);
     for (_, partition) in &answer.partitions {
@@ -339,11 +347,17 @@ impl DelayedFetch {
         let now_ms = self.node.environment().clock.monotonic_ms();
         self.count(&read);
         let (session_id, send) = self.node.fetch_sessions().answer(session, &states, now_ms);
-        let partitions = topics
+        // As in Kafka, partitions that do not exist come last.
+        let missing: Vec<bool> = self.partitions.iter().map(is_missing).collect();
+        let sent = topics.into_iter().zip(read.answers).zip(send).zip(missing);
+        let (last, first): (Vec<_>, Vec<_>) = sent
+            .filter(|((_, send), _)| *send)
+            .map(|((answer, _), missing)| (answer, missing))
+            .partition(|(_, missing)| *missing);
+        let partitions = first
             .into_iter()
-            .zip(read.answers)
-            .zip(send)
-            .filter_map(|(answer, send)| send.then_some(answer))
+            .chain(last)
+            .map(|(answer, _)| answer)
             .collect();
         respond(
             context,

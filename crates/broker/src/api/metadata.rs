@@ -184,12 +184,16 @@ impl Answer<'_> {
         } else {
             ErrorCode::INVALID_TOPIC_EXCEPTION
         };
-        MetadataResponseTopic {
+        let mut response = MetadataResponseTopic {
             error_code: error_code.0,
             name: Some(name.clone()),
             is_internal: is_internal(name),
             ..MetadataResponseTopic::default()
+        };
+        if self.with_operations {
+            response.topic_authorized_operations = TOPIC_OPERATIONS;
         }
+        response
     }
 
     fn topic(&self, topic: &TopicImage) -> MetadataResponseTopic {

@@ -373,10 +373,13 @@ impl Appending<'_> {
         if let Some(error) = self.refused.remove(&(topic_index, partition_index)) {
             return refused(partition.index, error);
         }
-        if !matches!(self.acks, -1..=1) {
+        let replica = topic.and_then(|topic| topic.partition(partition.index));
+        // A partition that is nowhere is said to be so, whatever the acknowledgements.
+        let is_elsewhere = missing == ErrorCode::NOT_LEADER_OR_FOLLOWER;
+        if !matches!(self.acks, -1..=1) && (replica.is_some() || is_elsewhere) {
             return refused(partition.index, ErrorCode::INVALID_REQUIRED_ACKS.into());
         }
-        let Some(replica) = topic.and_then(|topic| topic.partition(partition.index)) else {
+        let Some(replica) = replica else {
             return refused(partition.index, missing.into());
         };
         if is_internal(replica.topic()) && !self.may_write_internal {

@@ -42,12 +42,12 @@ impl Controller {
             if !seen.remove(&entity) {
                 continue;
             }
-            let result = if twice.contains(&entity) {
+            let mut result = self.alter_quotas(asked, &entity, &mut records);
+            if twice.contains(&entity) {
+                // As Kafka does it: the first entry holds, and the answer says that others did not.
                 let message = format!("Ignoring duplicate entity {}", shown(&entity));
-                Err(ApiError::invalid_request(message))
-            } else {
-                self.alter_quotas(asked, &entity, &mut records)
-            };
+                result = Err(ApiError::invalid_request(message));
+            }
             let (error_code, error_message) = parts(&result);
             let entity =
                 |(entity_type, entity_name): (KafkaString, Option<KafkaString>)| EntityData {
@@ -55,14 +55,10 @@ impl Controller {
                     entity_name,
                     ..EntityData::default()
                 };
-            let entities = asked
-                .entity
-                .iter()
-                .map(|one| (one.entity_type.clone(), one.entity_name.clone()));
             response.entries.push(EntryData {
                 error_code,
                 error_message,
-                entity: entities.map(entity).collect(),
+                entity: entity_of(asked).0.into_iter().map(entity).collect(),
                 ..EntryData::default()
             });
         }
@@ -78,7 +74,7 @@ impl Controller {
         entity: &QuotaEntity,
         records: &mut Vec<MetadataRecord>,
     ) -> Result<(), ApiError> {
-        let ip = check_entity(asked)?;
+        let ip = check_entity(entity)?;
         let none = BTreeMap::new();
         let current = self.image.client_quotas().of(entity).unwrap_or(&none);
         let mut changed = Vec::new();
@@ -108,6 +104,7 @@ impl Controller {
     }
 }
 
+/// The entity that is meant: of two names for one kind, the later.
 fn entity_of(asked: &Asked) -> QuotaEntity {
     let entry = |one: &ottla_protocol::messages::alter_client_quotas_request::EntityData| {
         (one.entity_type.clone(), one.entity_name.clone())
@@ -124,41 +121,35 @@ fn shown(entity: &QuotaEntity) -> String {
 }
 
 /// Checks the entity, and tells whether it is an IP address.
-fn check_entity(asked: &Asked) -> Result<bool, ApiError> {
-    if asked.entity.is_empty() {
+fn check_entity(entity: &QuotaEntity) -> Result<bool, ApiError> {
+    if entity.0.is_empty() {
         return Err(ApiError::invalid_request(
             "Invalid empty client quota entity",
         ));
     }
-    let mut kinds = BTreeSet::new();
-    for one in &asked.entity {
-        let kind = one.entity_type.as_str();
-        if !kinds.insert(kind) {
-            let message = format!("Invalid client quota entity, duplicate entity entry {kind}");
-            return Err(ApiError::invalid_request(message));
-        }
-        if !["user", "client-id", "ip"].contains(&kind) {
+    for (kind, name) in &entity.0 {
+        if !["user", "client-id", "ip"].contains(&kind.as_str()) {
             let message = format!("Unhandled client quota entity type: {kind}");
             return Err(ApiError::invalid_request(message));
         }
-        if one.entity_name.as_ref().is_some_and(|name| name.is_empty()) {
+        if name.as_ref().is_some_and(|name| name.is_empty()) {
             return Err(ApiError::invalid_request(format!(
                 "Empty {kind} not supported"
             )));
         }
     }
-    let ip = kinds.contains("ip");
-    if ip && kinds.len() > 1 {
+    let ip = entity.0.iter().find(|(kind, _)| kind.as_str() == "ip");
+    if ip.is_some() && entity.0.len() > 1 {
         let message = "Invalid quota entity combination, IP entity shouldnot be combined with User or ClientId";
         return Err(ApiError::invalid_request(message));
     }
-    if let (true, Some(name)) = (ip, &asked.entity[0].entity_name)
+    if let Some((_, Some(name))) = ip
         && !may_be_host(name)
     {
         let message = format!("{name} is not a valid IP or resolvable host.");
         return Err(ApiError::invalid_request(message));
     }
-    Ok(ip)
+    Ok(ip.is_some())
 }
 
 /// Whether the text is an IP address, or at least could be the name of a host: names are not
