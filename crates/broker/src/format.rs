@@ -23,7 +23,7 @@ const METADATA_LOG: &str = "__cluster_metadata-0";
 #[non_exhaustive]
 pub enum FormatError {
     /// A directory can't be read or written.
-    #[error("cannot format {}: {cause}", path.display())]
+    #[error("cannot format {}: {cause}: make it writable, or set log.dirs to another directory", path.display())]
     Io {
         /// The directory.
         path: PathBuf,

@@ -168,7 +168,9 @@ async fn bind_all(config: &NodeConfig) -> Result<Vec<BoundListener>, Error> {
     for settings in listener_settings(config) {
         let name = format!("{}://{}:{}", settings.name, settings.host, settings.port);
         let bound = bind(settings, backlog).await.map_err(|source| Error::Io {
-            action: format!("cannot listen on {name}"),
+            action: format!(
+                "cannot listen on {name} (stop what listens there, or set listeners to another address)"
+            ),
             source,
         })?;
         listeners.push(bound);

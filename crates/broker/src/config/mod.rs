@@ -26,7 +26,7 @@ pub use review::Notice;
 #[non_exhaustive]
 pub enum Error {
     /// The file can't be read.
-    #[error("cannot read {}: {cause}", path.display())]
+    #[error("cannot read {}: {cause}: give the path of a server.properties", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,

@@ -8,6 +8,9 @@ use crate::disk::Disk;
 use crate::error::{Error, IoContext, Result};
 
 const FILE_NAME: &str = "meta.properties";
+/// What to do about a file that says nothing usable.
+const REMEDY: &str =
+    ": restore it from a copy, or write it as in another log directory of this node";
 const VERSION: &str = "1";
 
 /// `meta.properties`: which node of which cluster a log directory is of.
@@ -51,20 +54,20 @@ impl MetaProperties {
                         .to_owned(),
                 );
             }
-            Some(other) => return Err(format!("its version {other} is not known")),
-            None => return Err("it has no version".to_owned()),
+            Some(other) => return Err(format!("its version {other} is not known{REMEDY}")),
+            None => return Err(format!("it has no version{REMEDY}")),
         }
-        let mut required = |key: &str| values.remove(key).ok_or(format!("it has no {key}"));
+        let mut required = |key: &str| values.remove(key).ok_or(format!("it has no {key}{REMEDY}"));
         let cluster_id = required("cluster.id")?;
         let node_id = required("node.id")?;
         let node_id = node_id
             .parse()
-            .map_err(|_| format!("its node.id {node_id} is no number"))?;
+            .map_err(|_| format!("its node.id {node_id} is no number{REMEDY}"))?;
         let directory_id = match values.remove("directory.id") {
             None => None,
             Some(id) => Some(
                 id.parse()
-                    .map_err(|_| format!("its directory.id {id} is no id"))?,
+                    .map_err(|_| format!("its directory.id {id} is no id{REMEDY}"))?,
             ),
         };
         Ok(Self {
