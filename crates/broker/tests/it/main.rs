@@ -15,4 +15,5 @@ mod produce_fetch;
 mod restart;
 mod sockets;
 mod topics;
+mod transactions;
 mod wire;
