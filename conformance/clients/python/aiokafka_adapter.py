@@ -8,7 +8,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import CommitFailedError, TopicAlreadyExistsError
 
-from cases import PATIENCE_SECONDS, Record
+from cases import PATIENCE_SECONDS
+from records import arguments, of_polled
 
 _loop = asyncio.new_event_loop()
 threading.Thread(target=_loop.run_forever, daemon=True).start()
@@ -42,12 +43,7 @@ class Producer:
     async def _send(self, topic, records):
         futures = [
             await self.producer.send(
-                topic,
-                value=record.value,
-                key=record.key,
-                headers=record.headers,
-                partition=record.partition,
-                timestamp_ms=record.timestamp_ms,
+                topic, **arguments(record), timestamp_ms=record.timestamp_ms
             )
             for record in records
         ]
@@ -81,19 +77,7 @@ class Consumer:
     def poll(self, seconds):
         """What arrives within `seconds`, as records."""
         arrived = wait(self.consumer.getmany(timeout_ms=int(seconds * 1000)))
-        return [
-            Record(
-                value=r.value,
-                key=r.key,
-                headers=list(r.headers),
-                timestamp_ms=r.timestamp,
-                topic=r.topic,
-                partition=r.partition,
-                offset=r.offset,
-            )
-            for records in arrived.values()
-            for r in records
-        ]
+        return of_polled(arrived)
 
     def commit(self):
         """Commit the position; a commit that a rebalance overtook is left to the next one."""

@@ -11,23 +11,11 @@ import threading
 import time
 import uuid
 from collections import defaultdict
-from dataclasses import dataclass, field
+
+from records import Record
 
 PATIENCE_SECONDS = 60
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
-
-
-@dataclass
-class Record:
-    """One record, as it is sent and as it comes back."""
-
-    value: bytes | None
-    key: bytes | None = None
-    headers: list = field(default_factory=list)
-    timestamp_ms: int | None = None
-    topic: str = ""
-    partition: int = 0
-    offset: int = -1
 
 
 class Member(threading.Thread):

@@ -13,7 +13,8 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from cases import PATIENCE_SECONDS, Record
+from cases import PATIENCE_SECONDS
+from records import arguments, of_messages
 
 
 class Producer:
@@ -44,10 +45,7 @@ class Producer:
         for index, record in enumerate(records):
             self.producer.produce(
                 topic,
-                value=record.value,
-                key=record.key,
-                partition=record.partition,
-                headers=record.headers,
+                **arguments(record),
                 timestamp=record.timestamp_ms or 0,
                 on_delivery=delivered(index),
             )
@@ -76,22 +74,7 @@ class Consumer:
 
     def poll(self, seconds):
         """What arrives within `seconds`, as records."""
-        records = []
-        for message in self.consumer.consume(500, seconds):
-            if message.error():
-                raise RuntimeError(str(message.error()))
-            records.append(
-                Record(
-                    value=message.value(),
-                    key=message.key(),
-                    headers=message.headers() or [],
-                    timestamp_ms=message.timestamp()[1],
-                    topic=message.topic(),
-                    partition=message.partition(),
-                    offset=message.offset(),
-                )
-            )
-        return records
+        return of_messages(self.consumer.consume(500, seconds))
 
     def commit(self):
         """Commit the position, synchronously; nothing to commit is no error."""

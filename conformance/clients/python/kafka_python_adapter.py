@@ -4,7 +4,8 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 from kafka.errors import CommitFailedError, KafkaError, RebalanceInProgressError, TopicAlreadyExistsError
 
-from cases import PATIENCE_SECONDS, Record
+from cases import PATIENCE_SECONDS
+from records import arguments, of_polled
 
 
 class Producer:
@@ -23,12 +24,7 @@ class Producer:
         """Send the records and return the partition and offset of each, in order."""
         futures = [
             self.producer.send(
-                topic,
-                value=record.value,
-                key=record.key,
-                headers=record.headers,
-                partition=record.partition,
-                timestamp_ms=record.timestamp_ms,
+                topic, **arguments(record), timestamp_ms=record.timestamp_ms
             )
             for record in records
         ]
@@ -54,19 +50,7 @@ class Consumer:
     def poll(self, seconds):
         """What arrives within `seconds`, as records."""
         arrived = self.consumer.poll(timeout_ms=int(seconds * 1000))
-        return [
-            Record(
-                value=r.value,
-                key=r.key,
-                headers=r.headers or [],
-                timestamp_ms=r.timestamp,
-                topic=r.topic,
-                partition=r.partition,
-                offset=r.offset,
-            )
-            for records in arrived.values()
-            for r in records
-        ]
+        return of_polled(arrived)
 
     def commit(self):
         """Commit the position; a commit that a rebalance overtook is left to the next one."""

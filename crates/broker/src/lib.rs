@@ -50,6 +50,7 @@ pub mod threads;
 pub mod timer;
 mod topic_creation;
 
+pub use api::serves;
 pub use error::Error;
 pub use metadata_publisher::PublishedMetadata;
 pub use node::{Node, NodeState};

@@ -14,6 +14,7 @@ mod dump_log;
 mod get_offsets;
 mod kafka_errors;
 mod logging;
+mod migrate;
 mod options;
 mod producer_perf;
 mod start;
@@ -29,7 +30,7 @@ use std::process::ExitCode;
 struct Command {
     /// What follows `ottla`.
     name: &'static str,
-    /// Kafka's script without its `.sh`.
+    /// Kafka's script without its `.sh`; empty where Kafka has none.
     script: &'static str,
     about: &'static str,
     run: fn(&[String]) -> ExitCode,
@@ -47,6 +48,12 @@ const COMMANDS: &[Command] = &[
         script: "kafka-storage",
         about: "Format log directories, or tell about them",
         run: storage::run,
+    },
+    Command {
+        name: "migrate",
+        script: "",
+        about: "Say what stands in the way of a swap, before it: ottla migrate check DIR|CONFIG",
+        run: migrate::run,
     },
 ];
 
@@ -95,7 +102,7 @@ fn find(called: &str) -> Option<&'static Command> {
     let name = name.strip_suffix(".sh").unwrap_or(name);
     COMMANDS
         .iter()
-        .find(|command| command.script == name || command.name == called)
+        .find(|command| !name.is_empty() && command.script == name || command.name == called)
 }
 
 fn usage() -> String {

@@ -175,6 +175,12 @@ pub(crate) fn served_keys(is_controller_listener: bool) -> impl Iterator<Item = 
         .filter(move |key| is_on_listener(*key, is_controller_listener))
 }
 
+/// Whether a broker of this release serves the API to clients.
+#[must_use]
+pub fn serves(key: ApiKey) -> bool {
+    served_keys(false).any(|served| served == key)
+}
+
 fn is_on_listener(key: ApiKey, is_controller_listener: bool) -> bool {
     key.is_on(if is_controller_listener {
         ListenerKind::Controller

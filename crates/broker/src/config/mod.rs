@@ -19,7 +19,7 @@ use ottla_metadata::config::{BrokerConfigSources, BrokerValues, ConfigError, par
 pub use listeners::{Listener, Listeners, SecurityProtocol};
 pub use own::OwnSettings;
 pub use properties::{MalformedEscape, parse_properties};
-pub use review::Notice;
+pub use review::{Notice, is_acted_on, notices};
 
 /// Why a node can't start with its configuration; `Display` is one line that names the cause.
 #[derive(Debug, thiserror::Error)]
@@ -115,8 +115,10 @@ impl NodeConfig {
     /// A configuration from settings as given.
     pub fn from_settings(settings: BTreeMap<String, String>) -> Result<Self, Error> {
         let config = Self::without_support_check(settings)?;
-        review::refuse_unsupported(&config)?;
-        Ok(config)
+        match config.unsupported().into_iter().next() {
+            Some(error) => Err(error),
+            None => Ok(config),
+        }
     }
 
     /// As [`Self::from_settings`], accepting also what a node of this release couldn't run with: enough to format
@@ -154,6 +156,12 @@ impl NodeConfig {
             values,
             static_config: settings,
         })
+    }
+
+    /// What this release refuses to start with, all of it.
+    #[must_use]
+    pub fn unsupported(&self) -> Vec<Error> {
+        review::unsupported(self)
     }
 
     /// The file's settings as the lowest source of a broker's values.

@@ -118,8 +118,9 @@ const ACTED_ON: &[&str] = &[
     "transactional.id.expiration.ms",
 ];
 
-/// What to tell about the given settings.
-pub(super) fn notices(settings: &BTreeMap<String, String>) -> Vec<Notice> {
+/// What to tell about the given settings of a broker, from a file or set while it runs.
+#[must_use]
+pub fn notices(settings: &BTreeMap<String, String>) -> Vec<Notice> {
     let mut without_effect = Vec::new();
     let mut notices = Vec::new();
     for (name, value) in settings {
@@ -144,7 +145,9 @@ pub(super) fn notices(settings: &BTreeMap<String, String>) -> Vec<Notice> {
     notices
 }
 
-fn is_acted_on(name: &str) -> bool {
+/// Whether this release acts on the broker's setting.
+#[must_use]
+pub fn is_acted_on(name: &str) -> bool {
     let stands_behind_a_topic = || {
         definitions(Scope::Topic).flat_map(|topic| &topic.synonyms).any(|synonym| synonym.name == name)
             // Compaction is not done yet.
@@ -154,22 +157,35 @@ fn is_acted_on(name: &str) -> bool {
     ACTED_ON.contains(&name) || stands_behind_a_topic()
 }
 
-/// Stops a start whose configuration asks for protection that isn't there.
-pub(super) fn refuse_unsupported(config: &NodeConfig) -> Result<(), Error> {
-    let refuse = |setting: String, reason| Err(Error::Unsupported { setting, reason });
-    for listener in config
-        .listeners
-        .bound
-        .iter()
+/// What in the configuration asks for protection that isn't there: each stops a start.
+pub(super) fn unsupported(config: &NodeConfig) -> Vec<Error> {
+    let refuse = |(setting, reason)| Error::Unsupported { setting, reason };
+    let found = unprotected_listeners(config)
+        .chain(refused_settings(config))
+        .chain(refused_roles(config));
+    found.map(refuse).collect()
+}
+
+/// A setting with its value, and why it stops a start.
+type Refused = (String, &'static str);
+
+fn unprotected_listeners(config: &NodeConfig) -> impl Iterator<Item = Refused> {
+    let mut seen = Vec::new();
+    let bound = config.listeners.bound.iter();
+    bound
         .chain(&config.listeners.advertised)
-    {
-        if listener.security_protocol != SecurityProtocol::Plaintext {
-            return refuse(
-                format!("listener {listener} with {}", listener.security_protocol),
-                "TLS and SASL are not supported yet",
-            );
-        }
-    }
+        .filter(|listener| listener.security_protocol != SecurityProtocol::Plaintext)
+        .filter_map(move |listener| {
+            let setting = format!("listener {listener} with {}", listener.security_protocol);
+            if seen.contains(&setting) {
+                return None;
+            }
+            seen.push(setting.clone());
+            Some((setting, "TLS and SASL are not supported yet"))
+        })
+}
+
+fn refused_settings(config: &NodeConfig) -> impl Iterator<Item = Refused> {
     let refused: [(&str, &'static str); 5] = [
         (
             "authorizer.class.name",
@@ -192,38 +208,37 @@ pub(super) fn refuse_unsupported(config: &NodeConfig) -> Result<(), Error> {
             "principal builders are not supported yet",
         ),
     ];
-    for (name, reason) in refused {
+    let set = refused.into_iter().filter_map(|(name, reason)| {
         let known = definition(Scope::Broker, name).expect("the name is a broker setting's");
         let value = config.values.value(name);
         let is_empty = value
             .as_ref()
             .is_none_or(|value| value.to_text().is_empty());
-        if !is_empty && value != known.default_value() {
-            return refuse(format!("{name}={}", config.static_config[name]), reason);
-        }
-    }
+        (!is_empty && value != known.default_value())
+            .then(|| (format!("{name}={}", config.static_config[name]), reason))
+    });
     let refers = |value: &String| value.contains("${");
-    if !config.values.list("config.providers").is_empty()
-        && config.static_config.values().any(refers)
-    {
-        return refuse(
-            "config.providers".to_owned(),
-            "values from providers are not supported yet",
-        );
-    }
-    if !(config.roles.broker && config.roles.controller) {
-        return refuse(
+    let from_providers = !config.values.list("config.providers").is_empty()
+        && config.static_config.values().any(refers);
+    set.chain(from_providers.then(|| {
+        let reason = "values from providers are not supported yet";
+        ("config.providers".to_owned(), reason)
+    }))
+}
+
+fn refused_roles(config: &NodeConfig) -> impl Iterator<Item = Refused> {
+    let is_combined = config.roles.broker && config.roles.controller;
+    let roles = (!is_combined).then(|| {
+        (
             format!("process.roles={}", config.static_config["process.roles"]),
             "a node of this release is broker and controller in one (process.roles=broker,controller)",
-        );
-    }
-    if config.quorum_voters.len() > 1 {
-        return refuse(
-            "controller.quorum.voters with several voters".to_owned(),
-            "clusters are not supported yet",
-        );
-    }
-    Ok(())
+        )
+    });
+    let voters = (config.quorum_voters.len() > 1).then(|| {
+        let setting = "controller.quorum.voters with several voters".to_owned();
+        (setting, "clusters are not supported yet")
+    });
+    roles.into_iter().chain(voters)
 }
 
 /// The known name that takes the fewest changes to reach.
