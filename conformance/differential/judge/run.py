@@ -112,15 +112,21 @@ def warm_up(address):
             offsets = runner.ask("OffsetFetch", 7, group)
             producer = {"TransactionalId": None, "TransactionTimeoutMs": 60000}
             made = runner.ask("InitProducerId", 4, producer)
+            ids = {"KeyType": 1, "CoordinatorKeys": ["warm-up"]}
+            coordinator = runner.ask("FindCoordinator", 4, ids)
+            transactional = {"TransactionalId": "warm-up", "TransactionTimeoutMs": 60000}
+            taken_over = runner.ask("InitProducerId", 4, transactional)
             codes = (
                 at_path(found, "Coordinators[0].ErrorCode"),
                 at_path(offsets, "ErrorCode"),
                 at_path(made, "ErrorCode"),
+                at_path(coordinator, "Coordinators[0].ErrorCode"),
+                at_path(taken_over, "ErrorCode"),
             )
-            if codes == (0, 0, 0):
+            if not any(codes):
                 return
             time.sleep(0.1)
-        print(f"the group coordinator of {address} is not ready; going on", file=sys.stderr)
+        print(f"the coordinators of {address} are not ready; going on", file=sys.stderr)
     except (OSError, NotEncodable) as error:
         print(f"warming {address} up: {error}", file=sys.stderr)
     finally:
