@@ -15,6 +15,7 @@
 //! | `metadata_publisher` | what committed metadata does to this broker |
 //! | [`config`] | `server.properties` |
 //! | [`format`] | what a node finds in its directories when it first starts |
+//! | [`loggers`] | log levels that change while the process runs |
 //! | [`metrics`] | what is counted and measured, and `/metrics` |
 
 #[expect(
@@ -33,7 +34,7 @@ mod fetch_session;
 pub mod format;
 mod lifecycle;
 mod log_directories;
-mod loggers;
+pub mod loggers;
 mod metadata_publisher;
 pub mod metrics;
 pub mod net;

@@ -1,13 +1,30 @@
 //! Log lines on standard error, shaped like Kafka's: `[2026-11-24 14:11:57,123] INFO message (target)`.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use ottla_broker::loggers::{self, LogLevels};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::reload;
+
+const ROOT: &str = "root";
+/// The loggers besides `root`: what stands first in the brackets at the end of each line.
+const LOGGERS: [&str; 8] = [
+    "ottla",
+    "ottla_broker",
+    "ottla_client",
+    "ottla_coordinator",
+    "ottla_log",
+    "ottla_metadata",
+    "ottla_protocol",
+    "ottla_raft",
+];
 
 /// Sets logging up for the process: `OTTLA_LOG` or `RUST_LOG` decides what is shown, else `default`.
 pub(crate) fn set_up(default: &str) {
@@ -17,15 +34,97 @@ pub(crate) fn set_up(default: &str) {
     let wanted = wanted
         .filter(|text| !text.trim().is_empty())
         .unwrap_or_else(|| default.to_owned());
-    let filter = EnvFilter::try_new(&wanted).unwrap_or_else(|_| EnvFilter::new(default));
-    let subscriber = tracing_subscriber::fmt()
+    let (wanted, filter) = match EnvFilter::try_new(&wanted) {
+        Ok(filter) => (wanted, filter),
+        Err(_) => (default.to_owned(), EnvFilter::new(default)),
+    };
+    let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .event_format(KafkaLine)
-        .finish();
+        .with_filter_reloading();
+    let handle = builder.reload_handle();
+    loggers::install(Box::new(Levels::new(wanted, move |filter| {
+        handle
+            .reload(filter)
+            .map_err(|error: reload::Error| error.to_string())
+    })));
+    let subscriber = builder.finish();
     // A second call, in a test, leaves the first in force.
     let _ = tracing::subscriber::set_global_default(subscriber);
+}
+
+/// Puts a filter in force.
+type Reload = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
+
+/// The levels in force: those that the process began with, and those set since.
+struct Levels {
+    initial: String,
+    set: Mutex<BTreeMap<String, String>>,
+    reload: Reload,
+}
+
+impl Levels {
+    fn new(
+        initial: String,
+        reload: impl Fn(EnvFilter) -> Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            initial,
+            set: Mutex::default(),
+            reload: Box::new(reload),
+        }
+    }
+
+    /// What the process began with, for a logger that it names.
+    fn initial(&self, logger: &str) -> Option<String> {
+        let directives = self.initial.split(',').map(str::trim);
+        let level = directives.rev().find_map(|directive| {
+            let (name, level) = directive.split_once('=').unwrap_or((ROOT, directive));
+            (name == logger).then_some(level)
+        })?;
+        Some(level.to_ascii_uppercase())
+    }
+
+    fn level(&self, set: &BTreeMap<String, String>, logger: &str) -> Option<String> {
+        set.get(logger).cloned().or_else(|| self.initial(logger))
+    }
+}
+
+impl LogLevels for Levels {
+    fn levels(&self) -> Vec<(String, String)> {
+        let set = self.set.lock().unwrap_or_else(PoisonError::into_inner);
+        let root = self.level(&set, ROOT).unwrap_or_else(|| "ERROR".to_owned());
+        let own = LOGGERS.map(|logger| {
+            let level = self.level(&set, logger).unwrap_or_else(|| root.clone());
+            (logger.to_owned(), level)
+        });
+        let mut levels = own.to_vec();
+        levels.push((ROOT.to_owned(), root));
+        levels
+    }
+
+    fn set(&self, logger: &str, level: Option<&str>) -> Result<(), String> {
+        let mut set = self.set.lock().unwrap_or_else(PoisonError::into_inner);
+        let root = self.level(&set, ROOT).unwrap_or_else(|| "ERROR".to_owned());
+        let level = level.map_or(root, str::to_owned);
+        let mut changed = set.clone();
+        changed.insert(logger.to_owned(), level);
+        let mut directives = self.initial.clone();
+        for (logger, level) in &changed {
+            // What ends the process is shown as an error.
+            let level = if level == "FATAL" { "ERROR" } else { level };
+            directives += &match logger.as_str() {
+                ROOT => format!(",{level}"),
+                _ => format!(",{logger}={level}"),
+            };
+        }
+        let filter = EnvFilter::try_new(directives).map_err(|error| error.to_string())?;
+        (self.reload)(filter)?;
+        *set = changed;
+        Ok(())
+    }
 }
 
 struct KafkaLine;
@@ -89,6 +188,36 @@ fn civil_date(days: u64) -> (u64, u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn levels_change_and_follow_root_again() {
+        let shown = std::sync::Arc::new(Mutex::new(String::new()));
+        let seen = std::sync::Arc::clone(&shown);
+        let levels = Levels::new("info,ottla_log=debug".to_owned(), move |filter| {
+            *seen.lock().unwrap() = filter.to_string();
+            Ok(())
+        });
+        let level = |logger: &str| {
+            let levels = levels.levels();
+            let found = levels.into_iter().find(|(name, _)| name == logger);
+            found.unwrap().1
+        };
+        assert_eq!(
+            [level("root"), level("ottla_log"), level("ottla_raft")],
+            ["INFO", "DEBUG", "INFO"]
+        );
+        levels.set("ottla_raft", Some("TRACE")).unwrap();
+        levels.set("root", Some("WARN")).unwrap();
+        levels.set("ottla_log", None).unwrap();
+        assert_eq!(
+            [level("root"), level("ottla_log"), level("ottla_raft")],
+            ["WARN", "WARN", "TRACE"]
+        );
+        let shown = shown.lock().unwrap();
+        let mut directives: Vec<&str> = shown.split(',').collect();
+        directives.sort_unstable();
+        assert_eq!(directives, ["ottla_log=warn", "ottla_raft=trace", "warn"]);
+    }
 
     #[test]
     fn dates_follow_the_calendar() {

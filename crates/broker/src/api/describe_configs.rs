@@ -36,9 +36,7 @@ pub(crate) fn handle(node: &Arc<Node>, context: RequestContext, request: Describ
                 let configs = configs
                     .into_iter()
                     .filter(|config| is_wanted(resource, &config.name));
-                result.configs = configs
-                    .map(|config| shown(config, request.include_synonyms))
-                    .collect();
+                result.configs = configs.map(|config| shown(config, &request)).collect();
             }
             Err((code, message)) => {
                 result.error_code = code.0;
@@ -138,8 +136,14 @@ fn is_wanted(resource: &DescribeConfigsResource, name: &str) -> bool {
         .is_none_or(|keys| keys.is_empty() || keys.iter().any(|key| &**key == name))
 }
 
-fn shown(config: DescribedConfig, include_synonyms: bool) -> DescribeConfigsResourceResult {
-    let synonyms = if include_synonyms {
+fn shown(
+    config: DescribedConfig,
+    request: &DescribeConfigsRequest,
+) -> DescribeConfigsResourceResult {
+    let documentation = config
+        .documentation
+        .filter(|_| request.include_documentation);
+    let synonyms = if request.include_synonyms {
         config.synonyms
     } else {
         Vec::new()
@@ -160,7 +164,7 @@ fn shown(config: DescribedConfig, include_synonyms: bool) -> DescribeConfigsReso
             })
             .collect(),
         config_type: config.type_id,
-        documentation: None,
+        documentation: documentation.map(KafkaString::from_static),
         ..DescribeConfigsResourceResult::default()
     }
 }

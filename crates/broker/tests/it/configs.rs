@@ -51,6 +51,39 @@ fn describe(
     node.ask(connection, &request, 4).results.remove(0)
 }
 
+#[test]
+fn what_a_setting_does_is_told_only_where_it_is_asked_for() {
+    let node = start(51);
+    let connection = node.connect();
+    create(&node, &connection, "t", 1, &[]);
+    for include_documentation in [false, true] {
+        let resource = |resource_type, name: &str| DescribeConfigsResource {
+            resource_type,
+            resource_name: name.into(),
+            ..DescribeConfigsResource::default()
+        };
+        let request = DescribeConfigsRequest {
+            resources: vec![resource(TOPIC, "t"), resource(BROKER, "1")],
+            include_documentation,
+            ..DescribeConfigsRequest::default()
+        };
+        let results = node.ask(&connection, &request, 4).results;
+        let documented = |result: &DescribeConfigsResult, name: &str| {
+            let config = result.configs.iter().find(|config| *config.name == *name);
+            config.unwrap().documentation.is_some()
+        };
+        assert_eq!(
+            documented(&results[0], "retention.ms"),
+            include_documentation
+        );
+        assert_eq!(documented(&results[1], "log.dirs"), include_documentation);
+        assert_eq!(
+            documented(&results[1], "log.retention.ms"),
+            include_documentation
+        );
+    }
+}
+
 /// Value and source of one setting.
 fn value(result: &DescribeConfigsResult, name: &str) -> (String, i8) {
     let config = result.configs.iter().find(|config| *config.name == *name);

@@ -126,6 +126,8 @@ pub struct Definition {
     pub internal: bool,
     /// The broker settings behind it, the most telling first.
     pub synonyms: Vec<Synonym>,
+    /// What it does, in one line.
+    pub documentation: Option<&'static str>,
     pub(crate) validator: Validator,
 }
 
@@ -185,10 +187,41 @@ static TABLES: LazyLock<Tables> = LazyLock::new(|| {
         let (scope, definition) = read_line(line).expect("facts/definitions.txt is well formed");
         tables.of_mut(scope).insert(definition.name, definition);
     }
+    tables.document();
     tables
 });
 
 impl Tables {
+    /// Adds what `facts/documentation.txt` says; of a broker setting that stands behind a topic's, what the topic's
+    /// does.
+    fn document(&mut self) {
+        for line in include_str!("facts/documentation.txt")
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+        {
+            let (definition, text) = self
+                .documented(line)
+                .expect("facts/documentation.txt names settings that there are");
+            definition.documentation = Some(text);
+        }
+        for topic in self.topic.values() {
+            for synonym in &topic.synonyms {
+                if let Some(broker) = self.broker.get_mut(synonym.name)
+                    && broker.documentation.is_none()
+                {
+                    broker.documentation = topic.documentation;
+                }
+            }
+        }
+    }
+
+    fn documented(&mut self, line: &'static str) -> Option<(&mut Definition, &'static str)> {
+        let (scope, rest) = line.split_once('|')?;
+        let (name, text) = rest.split_once('|')?;
+        let definition = self.of_mut(read_scope(scope)?).get_mut(name)?;
+        Some((definition, text))
+    }
+
     fn of(&self, scope: Scope) -> &Table {
         match scope {
             Scope::Broker => &self.broker,
@@ -221,13 +254,7 @@ pub fn definitions(scope: Scope) -> impl Iterator<Item = &'static Definition> {
 fn read_line(line: &'static str) -> Option<(Scope, Definition)> {
     let mut columns = line.split('|');
     let mut next = || columns.next();
-    let scope = match next()? {
-        "broker" => Scope::Broker,
-        "topic" => Scope::Topic,
-        "group" => Scope::Group,
-        "client-metrics" => Scope::ClientMetrics,
-        _ => return None,
-    };
+    let scope = read_scope(next()?)?;
     let name = next()?;
     let config_type = read_type(next()?)?;
     let default = next()?;
@@ -260,9 +287,20 @@ fn read_line(line: &'static str) -> Option<(Scope, Definition)> {
         update_mode,
         internal,
         synonyms,
+        documentation: None,
         validator,
     };
     Some((scope, definition))
+}
+
+fn read_scope(text: &str) -> Option<Scope> {
+    Some(match text {
+        "broker" => Scope::Broker,
+        "topic" => Scope::Topic,
+        "group" => Scope::Group,
+        "client-metrics" => Scope::ClientMetrics,
+        _ => return None,
+    })
 }
 
 fn read_type(text: &str) -> Option<ConfigType> {

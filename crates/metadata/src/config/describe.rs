@@ -73,6 +73,8 @@ pub struct DescribedConfig {
     pub synonyms: Vec<ConfigSynonym>,
     /// The number of its type in a DescribeConfigs response; 0 for an unknown setting.
     pub type_id: i8,
+    /// What it does, where that is known.
+    pub documentation: Option<&'static str>,
 }
 
 /// A topic's settings.
@@ -132,6 +134,7 @@ fn describe_entity(
                 sensitive: definition.is_sensitive(),
                 synonyms,
                 type_id: definition.config_type.id(),
+                documentation: definition.documentation,
             })
         })
         .collect()
@@ -229,6 +232,7 @@ fn describe_broker_setting(
         sensitive,
         synonyms,
         type_id: ruling.map_or(0, |definition| definition.config_type.id()),
+        documentation: ruling.and_then(|definition| definition.documentation),
         name,
     }
 }

@@ -345,3 +345,18 @@ fn group_and_subscription_settings_are_refused_in_kafkas_words() {
         "Unknown client metrics configuration: foo",
     );
 }
+
+#[test]
+fn every_setting_of_a_topic_group_or_subscription_says_what_it_does() {
+    for scope in [Scope::Topic, Scope::Group, Scope::ClientMetrics] {
+        for definition in definitions(scope).filter(|definition| !definition.internal) {
+            assert!(definition.documentation.is_some(), "{}", definition.name);
+        }
+    }
+    // What a broker's setting does that stands behind a topic's is what the topic's does.
+    let text = |scope, name| definition(scope, name).unwrap().documentation;
+    assert_eq!(
+        text(Scope::Broker, "log.retention.hours"),
+        text(Scope::Topic, "retention.ms")
+    );
+}
