@@ -311,6 +311,19 @@ impl LogDirectories {
         )))
     }
 
+    /// Makes durable that the partitions are there that were made: once for all of them.
+    pub(crate) fn sync_new_partitions(&self) {
+        for directory in self
+            .directories
+            .iter()
+            .filter(|online| !online.is_offline())
+        {
+            if let Err(error) = directory.directory.sync_new_partitions() {
+                tracing::error!(%error, "new partitions could not be made durable");
+            }
+        }
+    }
+
     /// Where a new partition goes: where the controller says, else to the online directory with the fewest partitions.
     fn choose(&self, node: &Node, registration: &PartitionRegistration) -> Result<usize, Error> {
         let assigned = registration

@@ -14,8 +14,8 @@ use crate::error::Error;
 use crate::node::Node;
 use crate::replica::{Offline, Partition, PartitionSettings, PartitionState};
 
-/// How many logs are opened at once.
-const OPENING_THREADS_MAX: usize = 8;
+/// How many logs are opened at once: each waits for the disk, which serves who waits together.
+const OPENING_THREADS_MAX: usize = 32;
 /// How soon partitions are opened again for which the disk had no room.
 const OPEN_AGAIN_MS: i64 = 1_000;
 
@@ -139,6 +139,17 @@ fn open_missing(node: &Arc<Node>, image: &MetadataImage, delta: &MetadataDelta) 
         .jobs
         .parallelism(OPENING_THREADS_MAX)
         .min(missing.len());
+    if missing.is_empty() {
+        return false;
+    }
+    let no_room = open_all(node, &missing, threads);
+    // Before any of them leads: nothing is in them yet.
+    node.directories().sync_new_partitions();
+    node.check_directories();
+    no_room
+}
+
+fn open_all(node: &Node, missing: &[Missing], threads: usize) -> bool {
     if threads <= 1 {
         return missing
             .iter()

@@ -142,6 +142,7 @@ fn connection_limits(values: &BrokerValues) -> ConnectionLimits {
 #[allow(missing_docs, reason = "each is Kafka's setting of the same name")]
 pub struct BrokerSettings {
     pub auto_create_topics_enable: bool,
+    pub auto_leader_rebalance_enable: bool,
     pub broker_heartbeat_interval_ms: i64,
     pub broker_session_timeout_ms: i64,
     pub controlled_shutdown_enable: bool,
@@ -150,6 +151,7 @@ pub struct BrokerSettings {
     pub delete_topic_enable: bool,
     pub fetch_max_bytes: i32,
     pub groups: GroupSettings,
+    pub leader_imbalance_check_interval_seconds: i64,
     pub log_flush_offset_checkpoint_interval_ms: i64,
     pub log_flush_scheduler_interval_ms: i64,
     pub log_flush_start_offset_checkpoint_interval_ms: i64,
@@ -174,6 +176,7 @@ pub struct BrokerSettings {
     pub transaction_state_log_num_partitions: i32,
     pub transaction_state_log_replication_factor: i16,
     pub transaction_state_log_segment_bytes: i32,
+    pub unclean_leader_election_interval_ms: i64,
 }
 
 impl BrokerSettings {
@@ -183,6 +186,7 @@ impl BrokerSettings {
         let size = |name: &str| usize::try_from(values.long(name)).unwrap_or(0);
         BrokerSettings {
             auto_create_topics_enable: values.boolean("auto.create.topics.enable"),
+            auto_leader_rebalance_enable: values.boolean("auto.leader.rebalance.enable"),
             broker_heartbeat_interval_ms: values.long("broker.heartbeat.interval.ms"),
             broker_session_timeout_ms: values.long("broker.session.timeout.ms"),
             controlled_shutdown_enable: values.boolean("controlled.shutdown.enable"),
@@ -192,6 +196,8 @@ impl BrokerSettings {
             delete_topic_enable: values.boolean("delete.topic.enable"),
             fetch_max_bytes: values.int("fetch.max.bytes"),
             groups: GroupSettings::from_values(values),
+            leader_imbalance_check_interval_seconds: values
+                .long("leader.imbalance.check.interval.seconds"),
             log_flush_offset_checkpoint_interval_ms: values
                 .long("log.flush.offset.checkpoint.interval.ms"),
             log_flush_scheduler_interval_ms: values.long("log.flush.scheduler.interval.ms"),
@@ -229,6 +235,7 @@ impl BrokerSettings {
             transaction_state_log_replication_factor: values
                 .short("transaction.state.log.replication.factor"),
             transaction_state_log_segment_bytes: values.int("transaction.state.log.segment.bytes"),
+            unclean_leader_election_interval_ms: values.long("unclean.leader.election.interval.ms"),
         }
     }
 }

@@ -48,6 +48,7 @@ const ACTED_ON: &[&str] = &[
     "advertised.listeners",
     "authorizer.class.name",
     "auto.create.topics.enable",
+    "auto.leader.rebalance.enable",
     "broker.heartbeat.interval.ms",
     "broker.id",
     "broker.rack",
@@ -67,6 +68,7 @@ const ACTED_ON: &[&str] = &[
     "group.max.size",
     "group.min.session.timeout.ms",
     "inter.broker.listener.name",
+    "leader.imbalance.check.interval.seconds",
     "listener.security.protocol.map",
     "listeners",
     "log.dir",
@@ -121,6 +123,7 @@ const ACTED_ON: &[&str] = &[
     "transaction.state.log.segment.bytes",
     "transaction.two.phase.commit.enable",
     "transactional.id.expiration.ms",
+    "unclean.leader.election.interval.ms",
 ];
 
 /// What to tell about the given settings of a broker, from a file or set while it runs.

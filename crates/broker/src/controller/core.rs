@@ -174,6 +174,15 @@ impl Core {
     pub(crate) fn start(&mut self, node: &Arc<Node>) {
         self.drive_or_fail(node);
         self.schedule_tick(node);
+        let settings = &node.options().broker;
+        if settings.auto_leader_rebalance_enable {
+            let interval_ms = settings
+                .leader_imbalance_check_interval_seconds
+                .saturating_mul(1_000);
+            schedule_elections(node, interval_ms, Decisions::decide_balance_leaders);
+        }
+        let interval_ms = settings.unclean_leader_election_interval_ms;
+        schedule_elections(node, interval_ms, Decisions::decide_unclean_elections);
     }
 
     fn drive_or_fail(&mut self, node: &Node) {
@@ -455,6 +464,17 @@ impl Core {
         self.schedule_tick(node);
     }
 
+    /// Holds elections until there are none left to hold.
+    fn hold_elections(&mut self, node: &Node, decide: DecideElections) {
+        while let Some(decisions) = &self.decisions {
+            let decision = decide(decisions);
+            let may_be_more = decision.response;
+            if !self.append_or_fail(node, &decision.records) || !may_be_more {
+                return;
+            }
+        }
+    }
+
     /// The broker of this process lives as long as the controller does: after a stall of both, its session has not run out.
     fn hear_own_broker(&mut self, node: &Node, now_ms: i64) {
         let next_offset = self.log.end_offset();
@@ -536,6 +556,20 @@ impl Core {
         }
         self.log.close()
     }
+}
+
+/// Decides some elections that nobody asked for; the response says whether there may be more.
+type DecideElections = fn(&Decisions) -> Decision<bool>;
+
+fn schedule_elections(node: &Arc<Node>, interval_ms: i64, decide: DecideElections) {
+    node.submit_after(interval_ms.max(1), JobKind::Controller, move |node| {
+        if node.state() == NodeState::Stopped {
+            return;
+        }
+        node.controller()
+            .submit(node, move |core, node| core.hold_elections(node, decide));
+        schedule_elections(node, interval_ms, decide);
+    });
 }
 
 fn quorum_options(options: &NodeOptions, replica: ReplicaKey) -> QuorumOptions {

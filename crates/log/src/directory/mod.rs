@@ -198,7 +198,8 @@ impl LogDirectory {
         }
     }
 
-    /// Makes the directory and the log of a new partition.
+    /// Makes the directory and the log of a new partition. That they are there is durable only once
+    /// [`Self::sync_new_partitions`] has run, one time for all that were made.
     pub fn create_log(
         &self,
         topic_partition: TopicPartition,
@@ -211,9 +212,26 @@ impl LogDirectory {
         options.recovery_point = Offset(0);
         options.log_start_offset = Offset(0);
         options.cleaner_offset = None;
+        let disk = self.disk();
+        let exists = disk.exists(&options.directory);
+        if !exists.doing("look at", &options.directory)? {
+            disk.create_directory(&options.directory)
+                .doing("create", &options.directory)?;
+        }
         let log = Log::open(options)?;
         PartitionMetadata { topic_id }.write(self.disk(), log.directory())?;
         Ok(log)
+    }
+
+    /// Makes durable that the partitions are there that were made. A failure takes the directory offline.
+    pub fn sync_new_partitions(&self) -> Result<()> {
+        self.health.check()?;
+        let synced = self.disk().sync_directory(&self.path);
+        let synced = synced.doing("sync", &self.path);
+        if let Err(error) = &synced {
+            self.health.poison(error);
+        }
+        synced
     }
 
     /// Gives the directory of a partition that is deleted another name; its files go later. `unique`
