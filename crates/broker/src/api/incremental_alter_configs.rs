@@ -13,9 +13,11 @@ use ottla_protocol::messages::incremental_alter_configs_response::AlterConfigsRe
 use ottla_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
 use ottla_protocol::{ErrorCode, KafkaString};
 
-use super::alter_configs::{Answer, Answers, check_own_broker, is_twice, own_broker_name};
+use super::config_changes::{
+    AlterRequest, Answer, Refusal, alter, check_own_broker, own_broker_name,
+};
 use super::describe_configs::own_settings;
-use super::forward::to_controller;
+use crate::controller::Active;
 use crate::loggers;
 use crate::node::Node;
 use crate::request::RequestContext;
@@ -27,124 +29,98 @@ const SUBTRACT: i8 = 3;
 pub(crate) fn handle(
     node: &Arc<Node>,
     context: RequestContext,
-    mut request: IncrementalAlterConfigsRequest,
+    request: IncrementalAlterConfigsRequest,
 ) {
-    if context.connection.is_controller_listener {
-        to_controller(node, context, move |active| {
-            active
-                .decisions
-                .decide_incremental_alter_configs(&request, AlterConfigsContext::default())
-        });
-        return;
-    }
-    let metadata = node.metadata();
-    let mut answers = Answers::default();
-    let names: Vec<(i8, KafkaString)> = request
-        .resources
-        .iter()
-        .map(|resource| (resource.resource_type, resource.resource_name.clone()))
-        .collect();
-    for (index, resource) in request.resources.iter().enumerate() {
-        let answer = if is_twice(&names, index) {
-            Some(Err((
-                ErrorCode::INVALID_REQUEST,
-                "Each resource must appear at most once.".to_owned(),
-            )))
-        } else {
-            preprocess(node, &metadata.image, resource, request.validate_only)
-        };
-        answers.push(names[index].clone(), answer);
-    }
-    let mut index = 0;
-    request.resources.retain(|_| {
-        index += 1;
-        answers.is_open(index - 1)
-    });
-    if request.resources.is_empty() {
-        context.respond(&respond(answers));
-        return;
-    }
-    to_controller(node, context, move |active| {
-        let forwarded = AlterConfigsContext { forwarded: true };
-        let decision = active
-            .decisions
-            .decide_incremental_alter_configs(&request, forwarded);
-        let decided = decision
-            .response
-            .responses
-            .into_iter()
-            .map(|response| Answer {
-                resource: (response.resource_type, response.resource_name),
-                error_code: response.error_code,
-                error_message: response.error_message,
-            });
-        answers.fill(decided);
-        Decision {
-            records: decision.records,
-            response: respond(answers),
-        }
-    });
+    alter(node, context, request);
 }
 
-fn respond(answers: Answers) -> IncrementalAlterConfigsResponse {
-    IncrementalAlterConfigsResponse {
-        responses: answers
-            .into_iter()
-            .map(|answer| AlterConfigsResourceResponse {
+impl AlterRequest for IncrementalAlterConfigsRequest {
+    type Resource = AlterConfigsResource;
+    type Response = IncrementalAlterConfigsResponse;
+
+    fn resources(&mut self) -> &mut Vec<AlterConfigsResource> {
+        &mut self.resources
+    }
+
+    fn key(resource: &AlterConfigsResource) -> (i8, KafkaString) {
+        (resource.resource_type, resource.resource_name.clone())
+    }
+
+    fn settings(resource: &AlterConfigsResource) -> Vec<(&str, bool)> {
+        let settings = resource.configs.iter();
+        settings
+            .map(|config| {
+                (
+                    &*config.name,
+                    config.config_operation != DELETE && config.value.is_none(),
+                )
+            })
+            .collect()
+    }
+
+    fn judge(
+        &self,
+        node: &Node,
+        image: &MetadataImage,
+        resource: &AlterConfigsResource,
+    ) -> Option<Result<(), Refusal>> {
+        match ConfigResourceType::from_number(resource.resource_type) {
+            Some(ConfigResourceType::BrokerLogger) => Some(loggers::alter(
+                node.options().node_id,
+                resource,
+                self.validate_only,
+            )),
+            Some(ConfigResourceType::Broker) => {
+                let checked = own_broker_name(node, &resource.resource_name)
+                    .and_then(|()| changed(image, resource))
+                    .and_then(|settings| {
+                        check_own_broker(node, image, &resource.resource_name, settings)
+                    });
+                checked.err().map(Err)
+            }
+            Some(_) => None,
+            None => {
+                let message = format!("Unknown resource type {}", resource.resource_type);
+                Some(Err((ErrorCode::INVALID_REQUEST, message)))
+            }
+        }
+    }
+
+    fn decide(
+        &self,
+        active: &mut Active<'_>,
+        context: AlterConfigsContext,
+    ) -> Decision<IncrementalAlterConfigsResponse> {
+        active
+            .decisions
+            .decide_incremental_alter_configs(self, context)
+    }
+
+    fn answers(response: IncrementalAlterConfigsResponse) -> Vec<Answer> {
+        let answers = response.responses.into_iter();
+        answers
+            .map(|answer| Answer {
+                resource: (answer.resource_type, answer.resource_name),
                 error_code: answer.error_code,
                 error_message: answer.error_message,
-                resource_type: answer.resource.0,
-                resource_name: answer.resource.1,
-                ..AlterConfigsResourceResponse::default()
             })
-            .collect(),
-        ..IncrementalAlterConfigsResponse::default()
+            .collect()
     }
-}
 
-/// The answer that this broker can give by itself; `None` leaves it to the controller.
-fn preprocess(
-    node: &Node,
-    image: &MetadataImage,
-    resource: &AlterConfigsResource,
-    validate_only: bool,
-) -> Option<Result<(), (ErrorCode, String)>> {
-    let refuse = |message: String| Some(Err((ErrorCode::INVALID_REQUEST, message)));
-    let configs = &resource.configs;
-    if configs.iter().enumerate().any(|(index, config)| {
-        configs[..index]
-            .iter()
-            .any(|other| other.name == config.name)
-    }) {
-        return refuse("Error due to duplicate config keys".to_owned());
-    }
-    let nulls: Vec<&str> = configs
-        .iter()
-        .filter(|config| config.config_operation != DELETE && config.value.is_none())
-        .map(|config| &*config.name)
-        .collect();
-    if !nulls.is_empty() {
-        return refuse(format!(
-            "Null value not supported for : {}",
-            nulls.join(",")
-        ));
-    }
-    match ConfigResourceType::from_number(resource.resource_type) {
-        Some(ConfigResourceType::BrokerLogger) => Some(loggers::alter(
-            node.options().node_id,
-            resource,
-            validate_only,
-        )),
-        Some(ConfigResourceType::Broker) => {
-            let checked = own_broker_name(node, &resource.resource_name)
-                .and_then(|()| changed(image, resource))
-                .and_then(|settings| {
-                    check_own_broker(node, image, &resource.resource_name, settings)
-                });
-            checked.err().map(Err)
+    fn response(answers: Vec<Answer>) -> IncrementalAlterConfigsResponse {
+        IncrementalAlterConfigsResponse {
+            responses: answers
+                .into_iter()
+                .map(|answer| AlterConfigsResourceResponse {
+                    error_code: answer.error_code,
+                    error_message: answer.error_message,
+                    resource_type: answer.resource.0,
+                    resource_name: answer.resource.1,
+                    ..AlterConfigsResourceResponse::default()
+                })
+                .collect(),
+            ..IncrementalAlterConfigsResponse::default()
         }
-        Some(_) => None,
-        None => refuse(format!("Unknown resource type {}", resource.resource_type)),
     }
 }
 
@@ -152,7 +128,7 @@ fn preprocess(
 fn changed(
     image: &MetadataImage,
     resource: &AlterConfigsResource,
-) -> Result<BTreeMap<String, String>, (ErrorCode, String)> {
+) -> Result<BTreeMap<String, String>, Refusal> {
     let mut settings = own_settings(image, ConfigResourceType::Broker, &resource.resource_name);
     for config in &resource.configs {
         let name = config.name.to_string();
