@@ -56,6 +56,13 @@ pub(crate) fn apply(node: &Arc<Node>, metadata: &Arc<PublishedMetadata>, delta: 
             }
         }
     }
+    let quotas = metadata.image.client_quotas().entities();
+    if !delta.client_quotas.is_empty() && !quotas.is_empty() {
+        tracing::warn!(
+            entities = quotas.len(),
+            "client quotas are kept in metadata, but not enforced yet"
+        );
+    }
     // Clients are sent to a partition only once it is there.
     node.set_metadata(Arc::clone(metadata));
     crate::directory_assignment::tell(node, &metadata.image, &changed);

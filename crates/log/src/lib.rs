@@ -19,7 +19,6 @@
 
 #![deny(unsafe_code)]
 
-mod append_origin;
 mod batch;
 pub mod checkpoint;
 mod compaction;
@@ -39,7 +38,6 @@ mod segment;
 mod segment_files;
 mod topic_partition;
 
-pub use append_origin::AppendOrigin;
 pub use compaction::{
     Cleanable, CleanerMemory, Cleaning, CleaningStatistics, CleaningStep, RewrittenSegments,
 };
@@ -54,5 +52,6 @@ pub use log::{
     SyncResult, TimestampedOffset,
 };
 pub use open_files::OpenFiles;
+pub use ottla_protocol::record::validate::AppendOrigin;
 pub use producer_state::{BatchMetadata, ProducerEntry, UnverifiedBatch, VerificationGuard};
 pub use topic_partition::TopicPartition;

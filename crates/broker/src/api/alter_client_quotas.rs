@@ -9,9 +9,6 @@ use crate::node::Node;
 use crate::request::RequestContext;
 
 pub(crate) fn handle(node: &Arc<Node>, context: RequestContext, request: AlterClientQuotasRequest) {
-    if !request.validate_only {
-        tracing::warn!("client quotas are kept in metadata, but not enforced yet");
-    }
     to_controller(node, context, move |active| {
         active.decisions.decide_alter_client_quotas(&request)
     });

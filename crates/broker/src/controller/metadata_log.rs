@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ottla_log::directory::CLUSTER_METADATA_TOPIC;
-use ottla_log::{
-    Append, AppendOrigin, Disk, Log, LogConfig, LogDirectory, LogOptions, TopicPartition,
-};
+use ottla_log::{Append, Disk, Log, LogConfig, LogDirectory, LogOptions, TopicPartition};
 use ottla_metadata::record::MetadataRecord;
 use ottla_protocol::compression::Workspace;
 use ottla_protocol::ids::{LeaderEpoch, Offset};
+use ottla_protocol::record::validate::AppendOrigin;
 use ottla_protocol::record::{RecordBatch, batches};
 use ottla_raft::SnapshotId;
 use ottla_raft::control::ControlRecord;

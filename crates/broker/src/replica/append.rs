@@ -1,11 +1,11 @@
 //! The leader's append: check, stamp, write, count.
 
-use ottla_log::{Append, AppendInfo, AppendOrigin, VerificationGuard};
+use ottla_log::{Append, AppendInfo, VerificationGuard};
 use ottla_protocol::ErrorCode;
 use ottla_protocol::compression::Workspace;
 use ottla_protocol::ids::Offset;
 use ottla_protocol::record::validate::{
-    self, ValidationContext, ValidationError, validate_and_assign,
+    self, AppendOrigin, ValidationContext, ValidationError, validate_and_assign,
 };
 
 use super::AppendError;
@@ -48,10 +48,7 @@ impl Replica {
         let validation = ValidationContext {
             topic: context.topic,
             partition: context.partition,
-            origin: match origin {
-                AppendOrigin::Client => validate::AppendOrigin::Client,
-                _ => validate::AppendOrigin::Coordinator,
-            },
+            origin,
             next_offset: self.log.log_end_offset().0,
             partition_leader_epoch: self.state().leader_epoch.0,
             now_ms: context.now_ms,

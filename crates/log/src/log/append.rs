@@ -2,7 +2,6 @@ use ottla_protocol::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 use ottla_protocol::record::RecordBatch;
 
 use super::Log;
-use crate::append_origin::AppendOrigin;
 use crate::batch::{Batch, Found, check_crc, parse};
 use crate::error::{Error, Result};
 use crate::producer_state::{
@@ -10,6 +9,7 @@ use crate::producer_state::{
     VerificationGuard,
 };
 use crate::segment::RollQuestion;
+use ottla_protocol::record::validate::AppendOrigin;
 
 /// The circumstances of an append.
 #[derive(Clone, Copy, Debug)]

@@ -6,8 +6,8 @@ use ottla_protocol::record::{
 use super::CompletedTransaction;
 use super::Verification;
 use super::entry::{BatchMetadata, ProducerEntry};
-use crate::append_origin::AppendOrigin;
 use crate::error::{Error, Result};
+use ottla_protocol::record::validate::AppendOrigin;
 
 /// From this transaction.version on a marker's epoch is above that of the data before it.
 const EPOCH_BUMP_TRANSACTION_VERSION: i16 = 2;

@@ -23,10 +23,10 @@ pub(crate) use verification::Verification;
 use verification::Verifications;
 pub use verification::{UnverifiedBatch, VerificationGuard};
 
-use crate::append_origin::AppendOrigin;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::index::AbortedTransaction;
+use ottla_protocol::record::validate::AppendOrigin;
 
 /// A transaction that a marker has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
