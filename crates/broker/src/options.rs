@@ -166,6 +166,8 @@ pub struct BrokerSettings {
     pub num_partitions: i32,
     pub num_recovery_threads_per_data_dir: usize,
     pub offsets_topic_num_partitions: i32,
+    /// Whether `group.coordinator.rebalance.protocols` has the consumer protocol.
+    pub serves_consumer_groups: bool,
     pub offsets_topic_replication_factor: i16,
     pub offsets_topic_segment_bytes: i32,
     pub producer_id_expiration_check_interval_ms: i64,
@@ -221,6 +223,10 @@ impl BrokerSettings {
             num_partitions: values.int("num.partitions"),
             num_recovery_threads_per_data_dir: size("num.recovery.threads.per.data.dir"),
             offsets_topic_num_partitions: values.int("offsets.topic.num.partitions"),
+            serves_consumer_groups: values
+                .list("group.coordinator.rebalance.protocols")
+                .iter()
+                .any(|protocol| protocol == "consumer"),
             offsets_topic_replication_factor: values.short("offsets.topic.replication.factor"),
             offsets_topic_segment_bytes: values.int("offsets.topic.segment.bytes"),
             producer_id_expiration_check_interval_ms: values

@@ -12,7 +12,7 @@ use crate::node::Node;
 use crate::request::RequestContext;
 
 /// Bits of the operations on a group, where everybody may do everything.
-const GROUP_OPERATIONS: i32 = 0b1101_0100_1000;
+pub(super) const GROUP_OPERATIONS: i32 = 0b1101_0100_1000;
 
 pub(crate) fn handle(node: &Arc<Node>, context: RequestContext, request: DescribeGroupsRequest) {
     let version = context.version();

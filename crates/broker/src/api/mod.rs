@@ -9,6 +9,8 @@ mod alter_configs;
 mod alter_partition_reassignments;
 mod api_versions;
 mod config_changes;
+mod consumer_group_describe;
+mod consumer_group_heartbeat;
 mod create_partitions;
 mod create_topics;
 mod delete_groups;
@@ -99,6 +101,14 @@ const SERVED: &[ServedApi] = &[
     serve!(AlterClientQuotasRequest, alter_client_quotas::handle),
     serve!(AlterConfigsRequest, alter_configs::handle),
     serve!(ApiVersionsRequest, api_versions::handle),
+    serve!(
+        ConsumerGroupDescribeRequest,
+        consumer_group_describe::handle
+    ),
+    serve!(
+        ConsumerGroupHeartbeatRequest,
+        consumer_group_heartbeat::handle
+    ),
     serve!(CreatePartitionsRequest, create_partitions::handle),
     serve!(CreateTopicsRequest, create_topics::handle),
     serve!(DeleteGroupsRequest, delete_groups::handle),

@@ -15,8 +15,9 @@ use ottla_metadata::image::{MetadataDelta, MetadataImage};
 use ottla_protocol::compression::{Codec, Compression};
 
 use super::state::{CoordinatorSettings, CoordinatorState, Decided, LogRecord, Place};
-use super::{Coordinators, LOAD_BYTES};
+use super::{Coordinators, LOAD_BYTES, consumer_groups};
 use crate::environment::JobKind;
+use crate::metadata_publisher::PublishedMetadata;
 use crate::node::Node;
 
 /// The topic that holds groups and their offsets.
@@ -53,6 +54,7 @@ impl GroupSettings {
                     .saturating_mul(60_000),
                 offsets_retention_check_interval_ms: values
                     .long("offsets.retention.check.interval.ms"),
+                consumer: consumer_groups::settings(values),
                 ..defaults
             }),
             commit_timeout_ms: i64::from(values.int("offsets.commit.timeout.ms")),
@@ -129,6 +131,10 @@ impl CoordinatorState for GroupCoordinator {
             key,
             value,
         })
+    }
+
+    fn observe(&mut self, metadata: &PublishedMetadata) {
+        self.observe_metadata(&metadata.image, metadata.offset);
     }
 
     fn replay(

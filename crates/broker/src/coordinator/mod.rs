@@ -7,9 +7,10 @@
 //! | `state.rs` | what the runtime asks of a state |
 //! | `coordinators.rs`, `shard.rs` | the coordinators of one kind, and one partition's |
 //! | `loader.rs`, `records.rs`, `release.rs` | states from logs, records to logs, answers when these are committed |
-//! | `group.rs`, `transaction.rs` | the kinds |
+//! | `group.rs`, `consumer_groups.rs`, `transaction.rs` | the kinds |
 //! | `markers.rs` | the end of a transaction, carried out |
 
+mod consumer_groups;
 mod coordinators;
 mod group;
 mod loader;

@@ -152,7 +152,7 @@ impl<C: CoordinatorState> Shard<C> {
         let State::Loading(leader_epoch) = *state else {
             return;
         };
-        coordinator.observe(&node.metadata().image);
+        coordinator.observe(&node.metadata());
         let released = coordinator.loaded(now(node));
         let mut active = Box::new(Active {
             coordinator,
@@ -211,7 +211,7 @@ impl<C: CoordinatorState> Shard<C> {
             response,
             released,
         } = {
-            active.coordinator.observe(&node.metadata().image);
+            active.coordinator.observe(&node.metadata());
             decide(&mut active.coordinator, now(node)).into()
         };
         let own: Answer = Box::new(move |result| answer(result.map(|()| response)));
@@ -237,7 +237,7 @@ impl<C: CoordinatorState> Shard<C> {
             }
         };
         active.waiting.insert(token, waiter);
-        active.coordinator.observe(&node.metadata().image);
+        active.coordinator.observe(&node.metadata());
         let decided = decide(&mut active.coordinator, now(node), token).into();
         let change = Change::Records(&decided.records, None);
         let taken = self.take(node, active, &change, decided.released);
@@ -271,7 +271,7 @@ impl<C: CoordinatorState> Shard<C> {
                 return;
             };
             active.timer = None;
-            active.coordinator.observe(&node.metadata().image);
+            active.coordinator.observe(&node.metadata());
             let Some(decided) = active.coordinator.handle_timeout(now(node)) else {
                 self.set_timer(node, active);
                 return;

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ottla_coordinator::Now;
 use ottla_coordinator::group::RequestToken;
-use ottla_metadata::image::MetadataImage;
 use ottla_protocol::ErrorCode;
 use ottla_protocol::compression::Compression;
 use ottla_protocol::ids::LeaderEpoch;
 
+use crate::metadata_publisher::PublishedMetadata;
 use crate::node::Node;
 
 /// What a decision asks for.
@@ -64,7 +64,7 @@ pub(crate) trait CoordinatorState: Send + Sized + 'static {
     fn encode(record: &Self::Record, now: Now) -> Result<LogRecord, String>;
 
     /// Takes note of the metadata that the next decision is made under.
-    fn observe(&mut self, _: &MetadataImage) {}
+    fn observe(&mut self, _: &PublishedMetadata) {}
 
     /// Takes a record into the state; `producer_id` is that of its batch if that is transactional.
     fn replay(&mut self, now: Now, offset: i64, producer_id: Option<i64>, record: &Self::Record);

@@ -10,13 +10,13 @@ use ottla_coordinator::transaction::{
     TransactionRecord, partition_for,
 };
 use ottla_metadata::config::BrokerValues;
-use ottla_metadata::image::MetadataImage;
 use ottla_protocol::ErrorCode;
 use ottla_protocol::compression::Compression;
 use parking_lot::Mutex;
 
 use super::state::{CoordinatorSettings, CoordinatorState, Decided, LogRecord, Place};
 use super::{Coordinators, markers};
+use crate::metadata_publisher::PublishedMetadata;
 use crate::node::Node;
 
 /// The topic that holds transactional ids and their transactions.
@@ -129,7 +129,8 @@ impl CoordinatorState for TransactionCoordinator {
         })
     }
 
-    fn observe(&mut self, image: &MetadataImage) {
+    fn observe(&mut self, metadata: &PublishedMetadata) {
+        let image = &metadata.image;
         self.set_transaction_version(image.features().level(TRANSACTION_VERSION));
     }
 

@@ -1,5 +1,7 @@
 //! The node's settings that a group coordinator obeys.
 
+use super::consumer::Assignor;
+
 /// Settings named `group.*` and `offsets.*` of the node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupCoordinatorConfig {
@@ -19,6 +21,85 @@ pub struct GroupCoordinatorConfig {
     pub offsets_retention_ms: i64,
     /// `offsets.retention.check.interval.ms`
     pub offsets_retention_check_interval_ms: i64,
+    /// Settings named `group.consumer.*`.
+    pub consumer: ConsumerGroupConfig,
+}
+
+/// A setting that a group may have a value of its own for, within bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// What groups have that have none of their own.
+    pub default: i32,
+    /// The least that a group may have.
+    pub min: i32,
+    /// The most that a group may have.
+    pub max: i32,
+}
+
+/// Which groups may change their protocol while they have members: `group.consumer.migration.policy`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MigrationPolicy {
+    /// Whether a classic group becomes a consumer group when a consumer joins it.
+    pub is_upgrade_enabled: bool,
+    /// Whether a consumer group becomes a classic group when its last consumer leaves it.
+    pub is_downgrade_enabled: bool,
+}
+
+impl MigrationPolicy {
+    /// The policy of that name, in letters of either case.
+    #[must_use]
+    pub fn of(name: &str) -> Self {
+        let name = name.to_ascii_lowercase();
+        Self {
+            is_upgrade_enabled: matches!(name.as_str(), "upgrade" | "bidirectional"),
+            is_downgrade_enabled: matches!(name.as_str(), "downgrade" | "bidirectional"),
+        }
+    }
+}
+
+/// Settings named `group.consumer.*` of the node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsumerGroupConfig {
+    /// `group.consumer.session.timeout.ms`
+    pub session_timeout_ms: Bounds,
+    /// `group.consumer.heartbeat.interval.ms`
+    pub heartbeat_interval_ms: Bounds,
+    /// `group.consumer.assignment.interval.ms`
+    pub assignment_interval_ms: Bounds,
+    /// `group.consumer.max.size`
+    pub group_size_max: usize,
+    /// `group.consumer.regex.refresh.interval.ms`
+    pub regex_refresh_interval_ms: i32,
+    /// `group.consumer.migration.policy`
+    pub migration: MigrationPolicy,
+    /// `group.consumer.assignors`: the first is taken where no member asks for one, so there is one.
+    pub assignors: Vec<Assignor>,
+}
+
+impl Default for ConsumerGroupConfig {
+    fn default() -> Self {
+        Self {
+            session_timeout_ms: Bounds {
+                default: 45_000,
+                min: 45_000,
+                max: 60_000,
+            },
+            heartbeat_interval_ms: Bounds {
+                default: 5_000,
+                min: 5_000,
+                max: 15_000,
+            },
+            assignment_interval_ms: Bounds {
+                default: 1_000,
+                min: 0,
+                max: 15_000,
+            },
+            group_size_max: usize::MAX,
+            regex_refresh_interval_ms: 10 * 60 * 1_000,
+            migration: MigrationPolicy::of("bidirectional"),
+            assignors: vec![Assignor::Uniform, Assignor::Range],
+        }
+    }
 }
 
 impl Default for GroupCoordinatorConfig {
@@ -32,6 +113,7 @@ impl Default for GroupCoordinatorConfig {
             offset_metadata_bytes_max: 4_096,
             offsets_retention_ms: 7 * 24 * 60 * 60 * 1_000,
             offsets_retention_check_interval_ms: 10 * 60 * 1_000,
+            consumer: ConsumerGroupConfig::default(),
         }
     }
 }

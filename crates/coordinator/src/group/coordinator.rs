@@ -13,6 +13,7 @@ use ottla_protocol::{ErrorCode, KafkaString};
 use super::classic::{
     ClassicDecision, ClassicGroup, Waiting, join_error, member_response, sync_error,
 };
+use super::consumer::ClusterMetadata;
 use super::decision::{Decision, Effects, Now, Released, RequestContext};
 use super::offsets::{CommittedOffset, OffsetStore};
 use super::other::{OtherGroup, OtherGroupType};
@@ -34,6 +35,7 @@ pub struct GroupCoordinator {
     pub(super) groups: BTreeMap<KafkaString, Group>,
     pub(super) offsets: OffsetStore,
     pub(super) timers: Timers,
+    pub(super) metadata: ClusterMetadata,
     is_loaded: bool,
 }
 
@@ -46,6 +48,7 @@ impl GroupCoordinator {
             groups: BTreeMap::new(),
             offsets: OffsetStore::default(),
             timers: Timers::default(),
+            metadata: ClusterMetadata::default(),
             is_loaded: false,
         }
     }
@@ -96,7 +99,7 @@ impl GroupCoordinator {
                     self.groups.remove(&key.group);
                 }
             }
-            _ => {}
+            _ => self.replay_consumer(record),
         }
     }
 
@@ -149,6 +152,7 @@ impl GroupCoordinator {
                     };
                     decision.expect_heartbeats();
                 }
+                Some(Group::Consumer(_)) => self.expect_consumers(now, &group_id),
                 Some(Group::Other(group)) => tracing::warn!(
                     group = %group_id,
                     group_type = group.group_type.name(),
@@ -195,6 +199,18 @@ impl GroupCoordinator {
             TimerKey::Heartbeat { group_id, .. }
             | TimerKey::Join { group_id }
             | TimerKey::Sync { group_id } => group_id.clone(),
+            TimerKey::ConsumerMember {
+                group_id,
+                member_id,
+                ..
+            } => {
+                let due = (Some(member_id), action);
+                return Some(self.handle_consumer_timeout(now, group_id, due).with(()));
+            }
+            TimerKey::RegularExpressions { group_id } => {
+                let due = (None, action);
+                return Some(self.handle_consumer_timeout(now, group_id, due).with(()));
+            }
             TimerKey::Expiration => return Some(self.expire_group_metadata(now)),
         };
         let decided = self.with_classic(now, &group_id, |decision| match (action, &key) {
@@ -212,7 +228,8 @@ impl GroupCoordinator {
             (TimerAction::ExpirePendingSync { generation_id }, _) => {
                 decision.expire_pending_sync(generation_id);
             }
-            (TimerAction::ExpireMember | TimerAction::ExpireGroupMetadata, _) => {}
+            // Of no classic group.
+            _ => {}
         });
         Some(match decided {
             Some(((), effects)) => effects.with(()),
@@ -271,6 +288,16 @@ impl GroupCoordinator {
             }
             Some(Group::Other(group)) => {
                 // The group has lost its last member: the classic protocol takes it over.
+                let tombstones = group.tombstones();
+                self.groups.remove(&request.group_id);
+                let mut decision = self.join_classic_group(now, context, request);
+                decision.records.splice(0..0, tombstones);
+                decision
+            }
+            Some(Group::Consumer(group)) if !group.is_empty() => {
+                refuse(KafkaString::new(), ErrorCode::INCONSISTENT_GROUP_PROTOCOL)
+            }
+            Some(Group::Consumer(group)) => {
                 let tombstones = group.tombstones();
                 self.groups.remove(&request.group_id);
                 let mut decision = self.join_classic_group(now, context, request);

@@ -35,6 +35,7 @@ impl RetentionBase {
     fn of(group: &Group) -> Option<Self> {
         let group = match group {
             Group::Classic(group) => group,
+            Group::Consumer(_) => return Some(Self::Commit),
             Group::Other(other) if other.group_type == OtherGroupType::Share => return None,
             Group::Other(_) => return Some(Self::Commit),
         };

@@ -26,7 +26,7 @@ impl GroupCoordinator {
             .iter()
             .map(|group_id| match self.groups.get(group_id) {
                 Some(Group::Classic(group)) => group.describe(),
-                Some(Group::Other(_)) => describe_missing(
+                Some(Group::Consumer(_) | Group::Other(_)) => describe_missing(
                     api_version,
                     group_id,
                     format!("Group {group_id} is not a classic group."),
@@ -102,6 +102,7 @@ impl GroupCoordinator {
             Some(Group::Classic(_)) => {
                 records.push(CoordinatorRecord::tombstone(metadata_key(group_id)));
             }
+            Some(Group::Consumer(group)) => records.extend(group.tombstones()),
             Some(Group::Other(group)) => records.extend(group.tombstones()),
             None => {}
         }
@@ -114,6 +115,11 @@ fn listed(group_id: &KafkaString, group: &Group) -> ListedGroup {
             group.protocol_type().cloned().unwrap_or_default(),
             group.state().name(),
             "classic",
+        ),
+        Group::Consumer(group) => (
+            KafkaString::from_static("consumer"),
+            group.state().name(),
+            "consumer",
         ),
         Group::Other(group) => (
             KafkaString::from_static(group.group_type.name()),

@@ -1,11 +1,12 @@
 //! Groups of one partition of `__consumer_offsets`: their members and their committed offsets.
 //!
 //! A group's partition is [`partition_for`] its id. Its records hold committed offsets and, per
-//! protocol, the group and its members. The classic protocol is served; groups of the consumer,
-//! share and streams protocols are kept as their records are, and not served.
+//! protocol, the group and its members. The classic and the consumer protocol are served; groups of
+//! the share and streams protocols are kept as their records are, and not served.
 
 mod classic;
 mod config;
+mod consumer;
 mod coordinator;
 mod decision;
 mod expiration;
@@ -22,7 +23,8 @@ mod timers;
 mod txn_offset_commit;
 
 pub use classic::ClassicGroupState;
-pub use config::GroupCoordinatorConfig;
+pub use config::{Bounds, ConsumerGroupConfig, GroupCoordinatorConfig, MigrationPolicy};
+pub use consumer::Assignor;
 pub use coordinator::GroupCoordinator;
 pub use decision::{Client, Decision, Now, Released, RequestContext, RequestToken};
 pub use expiration::DeletedTopic;
@@ -31,6 +33,7 @@ pub use partition::partition_for;
 pub use txn_offset_commit::txn_offset_commit_failure;
 
 use classic::ClassicGroup;
+use consumer::ConsumerGroup;
 use other::OtherGroup;
 use ottla_protocol::ErrorCode;
 
@@ -38,6 +41,7 @@ use ottla_protocol::ErrorCode;
 #[derive(Debug)]
 enum Group {
     Classic(Box<ClassicGroup>),
+    Consumer(Box<ConsumerGroup>),
     Other(OtherGroup),
 }
 
@@ -45,6 +49,7 @@ impl Group {
     fn is_empty(&self) -> bool {
         match self {
             Self::Classic(group) => group.is_empty(),
+            Self::Consumer(group) => group.is_empty(),
             Self::Other(group) => group.is_empty(),
         }
     }
@@ -53,6 +58,7 @@ impl Group {
     fn is_subscribed_to(&self, topic: &str) -> bool {
         match self {
             Self::Classic(group) => group.is_subscribed_to(topic),
+            Self::Consumer(group) => group.subscribed_topics.contains(topic),
             // What its members subscribe to is not kept: offsets that may be in use stay.
             Self::Other(group) => !group.is_empty(),
         }

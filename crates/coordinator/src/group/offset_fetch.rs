@@ -8,8 +8,8 @@ use ottla_protocol::messages::offset_fetch_response::{
 };
 use ottla_protocol::{ErrorCode, KafkaString, Uuid};
 
-use super::GroupCoordinator;
 use super::offsets::{CommittedOffset, Place};
+use super::{Group, GroupCoordinator};
 
 impl GroupCoordinator {
     /// OffsetFetch for one group: the partitions that it names, or all that have offsets.
@@ -22,6 +22,15 @@ impl GroupCoordinator {
         request: &OffsetFetchRequestGroup,
         require_stable: bool,
     ) -> OffsetFetchResponseGroup {
+        if let Some(Group::Consumer(group)) = self.group(&request.group_id)
+            && let Err(error) = group.validate_fetch(request)
+        {
+            return OffsetFetchResponseGroup {
+                group_id: request.group_id.clone(),
+                error_code: error.0,
+                ..OffsetFetchResponseGroup::default()
+            };
+        }
         let topics = match &request.topics {
             Some(topics) => topics
                 .iter()

@@ -1,7 +1,6 @@
 //! Groups of the protocols that are not served yet: kept as their records are.
 //!
-//! The partition may come from Apache Kafka with groups of the consumer, share and streams
-//! protocols. Their offsets can be read, and what is empty can be deleted or taken over by the
+//! The partition may come from Apache Kafka with groups of the share and streams protocols. Their offsets can be read, and what is empty can be deleted or taken over by the
 //! classic protocol; their members have to wait for a coordinator that speaks their protocol.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,25 +13,24 @@ use crate::record::{CoordinatorRecord, RecordKey};
 /// The protocol of a group that is not served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OtherGroupType {
-    Consumer,
     Share,
     Streams,
 }
 
 impl OtherGroupType {
-    /// The protocol that the record belongs to, unless it is that of offsets or classic groups.
+    /// The protocol that the record belongs to, unless it is one that is served.
     pub(super) fn of(key: &RecordKey) -> Option<Self> {
         match key {
             RecordKey::LegacyOffsetCommit(_)
             | RecordKey::OffsetCommit(_)
-            | RecordKey::GroupMetadata(_) => None,
-            RecordKey::ConsumerGroupMetadata(_)
+            | RecordKey::GroupMetadata(_)
+            | RecordKey::ConsumerGroupMetadata(_)
             | RecordKey::ConsumerGroupPartitionMetadata(_)
             | RecordKey::ConsumerGroupMemberMetadata(_)
             | RecordKey::ConsumerGroupTargetAssignmentMetadata(_)
             | RecordKey::ConsumerGroupTargetAssignmentMember(_)
             | RecordKey::ConsumerGroupCurrentMemberAssignment(_)
-            | RecordKey::ConsumerGroupRegularExpression(_) => Some(Self::Consumer),
+            | RecordKey::ConsumerGroupRegularExpression(_) => None,
             RecordKey::ShareGroupMemberMetadata(_)
             | RecordKey::ShareGroupMetadata(_)
             | RecordKey::ShareGroupTargetAssignmentMetadata(_)
@@ -51,7 +49,6 @@ impl OtherGroupType {
     /// Kafka's name of the group type, which is that of the members' protocol type too.
     pub(super) fn name(self) -> &'static str {
         match self {
-            Self::Consumer => "consumer",
             Self::Share => "share",
             Self::Streams => "streams",
         }
@@ -94,7 +91,6 @@ impl OtherGroup {
             return;
         };
         let member_id = match &record.key {
-            RecordKey::ConsumerGroupMemberMetadata(key) => Some(&key.member_id),
             RecordKey::ShareGroupMemberMetadata(key) => Some(&key.member_id),
             RecordKey::StreamsGroupMemberMetadata(key) => Some(&key.member_id),
             _ => None,

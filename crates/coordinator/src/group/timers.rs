@@ -16,8 +16,33 @@ pub(crate) enum TimerKey {
     Join { group_id: KafkaString },
     /// The members of a group must have asked for their assignments.
     Sync { group_id: KafkaString },
+    /// A member of a consumer group must be heard of, or move on.
+    ConsumerMember {
+        group_id: KafkaString,
+        member_id: KafkaString,
+        timer: ConsumerTimer,
+    },
+    /// The regular expressions of a consumer group are to be looked up.
+    RegularExpressions { group_id: KafkaString },
     /// Offsets and empty groups are looked through.
     Expiration,
+}
+
+/// What is expected of a member of a consumer group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum ConsumerTimer {
+    /// That it is heard of.
+    Session,
+    /// That it gives up what it is not to have any more.
+    Rebalance,
+    /// That it joins again, as a member of the classic protocol.
+    Join,
+    /// That it asks for its assignment, as a member of the classic protocol.
+    Sync,
+}
+
+impl ConsumerTimer {
+    pub(crate) const ALL: [Self; 4] = [Self::Session, Self::Rebalance, Self::Join, Self::Sync];
 }
 
 /// What happens when a deadline has come.
@@ -31,6 +56,12 @@ pub(crate) enum TimerAction {
     CompleteJoin,
     /// Those of this generation who have not asked for their assignments are removed.
     ExpirePendingSync { generation_id: i32 },
+    /// The member of a consumer group is removed.
+    FenceConsumerMember,
+    /// The member of a consumer group is removed if it is still in this epoch.
+    FenceConsumerMemberInEpoch { member_epoch: i32 },
+    /// The topics that expressions match are looked up.
+    ResolveRegularExpressions,
     /// What nobody uses any more is deleted.
     ExpireGroupMetadata,
 }
@@ -55,6 +86,11 @@ impl Timers {
         if let Some((deadline_ms, _)) = self.by_key.remove(key) {
             self.by_time.remove(&(deadline_ms, key.clone()));
         }
+    }
+
+    /// Whether there is a deadline for this.
+    pub(crate) fn is_scheduled(&self, key: &TimerKey) -> bool {
+        self.by_key.contains_key(key)
     }
 
     /// The earliest deadline.

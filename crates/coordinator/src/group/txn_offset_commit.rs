@@ -76,6 +76,9 @@ impl GroupCoordinator {
     ) -> Result<(), ErrorCode> {
         match self.group(&request.group_id) {
             Some(Group::Classic(group)) => validate_classic(group, request),
+            Some(Group::Consumer(group)) => {
+                group.validate_transactional_commit(request, &self.metadata)
+            }
             Some(Group::Other(group)) if group.is_empty() && request.generation_id < 0 => Ok(()),
             // The member need not say who it is; if it does, its coordinator is another.
             Some(Group::Other(_)) if !names_member(request) => Ok(()),

@@ -56,7 +56,7 @@ fn groups_of_apache_kafka_are_there() {
         listed,
         [
             "classic classic Stable",
-            "kip848 consumer Unknown",
+            "kip848 consumer Stable",
             "left classic Empty",
             "simple classic Empty",
             "static classic Stable",

@@ -1,8 +1,8 @@
 //! Groups of protocols that are not served, left by Apache Kafka.
 
 use ottla_protocol::messages::{
-    ConsumerGroupMemberMetadataKey, ConsumerGroupMemberMetadataValue, ConsumerGroupMetadataKey,
-    ConsumerGroupMetadataValue, ShareGroupMetadataKey, ShareGroupMetadataValue,
+    ShareGroupMetadataKey, ShareGroupMetadataValue, StreamsGroupMemberMetadataKey,
+    StreamsGroupMemberMetadataValue, StreamsGroupMetadataKey, StreamsGroupMetadataValue,
 };
 
 use super::*;
@@ -17,31 +17,31 @@ fn replay(world: &mut World, record: CoordinatorRecord) {
     world.apply(decision);
 }
 
-fn consumer_group(world: &mut World) {
-    let key = RecordKey::ConsumerGroupMetadata(ConsumerGroupMetadataKey {
+fn streams_group(world: &mut World) {
+    let key = RecordKey::StreamsGroupMetadata(StreamsGroupMetadataKey {
         group_id: GROUP.into(),
     });
-    let value = RecordValue::ConsumerGroupMetadata(Box::new(ConsumerGroupMetadataValue {
+    let value = RecordValue::StreamsGroupMetadata(Box::new(StreamsGroupMetadataValue {
         epoch: 7,
-        ..ConsumerGroupMetadataValue::default()
+        ..StreamsGroupMetadataValue::default()
     }));
     replay(world, CoordinatorRecord::new(key, value, 0));
 }
 
 fn member_key() -> RecordKey {
-    RecordKey::ConsumerGroupMemberMetadata(ConsumerGroupMemberMetadataKey {
+    RecordKey::StreamsGroupMemberMetadata(StreamsGroupMemberMetadataKey {
         group_id: GROUP.into(),
         member_id: "member".into(),
     })
 }
 
-fn consumer_group_with_member(world: &mut World) {
-    consumer_group(world);
-    let value = ConsumerGroupMemberMetadataValue {
+fn streams_group_with_member(world: &mut World) {
+    streams_group(world);
+    let value = StreamsGroupMemberMetadataValue {
         client_id: "client".into(),
-        ..ConsumerGroupMemberMetadataValue::default()
+        ..StreamsGroupMemberMetadataValue::default()
     };
-    let value = RecordValue::ConsumerGroupMemberMetadata(Box::new(value));
+    let value = RecordValue::StreamsGroupMemberMetadata(Box::new(value));
     replay(world, CoordinatorRecord::new(member_key(), value, 0));
 }
 
@@ -56,8 +56,8 @@ fn listed(world: &World) -> String {
 #[test]
 fn a_group_of_another_protocol_with_members_is_left_alone() {
     let mut world = World::new();
-    consumer_group_with_member(&mut world);
-    assert_eq!(listed(&world), "consumer Unknown");
+    streams_group_with_member(&mut world);
+    assert_eq!(listed(&world), "streams Unknown");
     let token = world.join(Joining::default());
     assert_eq!(
         world.join_error(token),
@@ -78,15 +78,15 @@ fn a_group_of_another_protocol_with_members_is_left_alone() {
 }
 
 #[test]
-fn an_empty_consumer_group_becomes_classic_when_a_classic_member_joins() {
+fn an_empty_streams_group_becomes_classic_when_a_classic_member_joins() {
     let mut world = World::new();
-    consumer_group_with_member(&mut world);
+    streams_group_with_member(&mut world);
     world.commit_with(8, &commit_request("other", "", -1, 1));
     replay(&mut world, CoordinatorRecord::tombstone(member_key()));
     assert_eq!(world.commit("", -1, 5), ErrorCode::NONE);
     let records = world.log.len();
     world.stable_group(1);
-    assert!(world.log[records].value.is_none(), "the consumer group's");
+    assert!(world.log[records].value.is_none(), "the streams group's");
     assert_eq!(world.state(), "Stable");
     assert_eq!(world.committed(), 5);
     world.fail_over();
@@ -96,11 +96,11 @@ fn an_empty_consumer_group_becomes_classic_when_a_classic_member_joins() {
 #[test]
 fn an_empty_group_of_another_protocol_can_be_deleted_and_expires() {
     let mut world = World::new();
-    consumer_group(&mut world);
+    streams_group(&mut world);
     let decision = world.coordinator.delete_groups(&[GROUP.into()]);
     assert_eq!(world.apply(decision)[0].error_code, 0);
     assert_eq!(listed(&world), "");
-    consumer_group(&mut world);
+    streams_group(&mut world);
     world.advance(600_000);
     assert_eq!(listed(&world), "");
 }

@@ -1,0 +1,1 @@
+//! Assignments beside those of Apache Kafka.

@@ -1,0 +1,237 @@
+//! The records of a consumer group, as Apache Kafka 4.3.1 writes them.
+
+use ottla_protocol::KafkaString;
+use ottla_protocol::messages::consumer_group_current_member_assignment_value as current;
+use ottla_protocol::messages::consumer_group_target_assignment_member_value as target;
+use ottla_protocol::messages::{
+    ConsumerGroupCurrentMemberAssignmentKey, ConsumerGroupCurrentMemberAssignmentValue,
+    ConsumerGroupMemberMetadataKey, ConsumerGroupMemberMetadataValue, ConsumerGroupMetadataKey,
+    ConsumerGroupMetadataValue, ConsumerGroupPartitionMetadataKey,
+    ConsumerGroupRegularExpressionKey, ConsumerGroupRegularExpressionValue,
+    ConsumerGroupTargetAssignmentMemberKey, ConsumerGroupTargetAssignmentMemberValue,
+    ConsumerGroupTargetAssignmentMetadataKey, ConsumerGroupTargetAssignmentMetadataValue,
+};
+
+use super::assignment::{EpochsByTopic, PartitionLists};
+use super::group::ResolvedRegex;
+use super::member::ConsumerMember;
+use crate::record::{CoordinatorRecord, RecordKey, RecordValue};
+
+/// The only version of all of these records.
+const VALUE_VERSION: i16 = 0;
+
+pub(super) fn member_metadata(
+    group_id: &KafkaString,
+    member: &ConsumerMember,
+) -> CoordinatorRecord {
+    let mut names: Vec<KafkaString> = member.subscribed_topic_names.keys().cloned().collect();
+    names.sort_unstable_by(|a, b| a.encode_utf16().cmp(b.encode_utf16()));
+    let value = ConsumerGroupMemberMetadataValue {
+        instance_id: member.instance_id.clone(),
+        rack_id: member.rack_id.clone(),
+        client_id: member.client_id.clone(),
+        client_host: member.client_host.clone(),
+        subscribed_topic_names: names,
+        subscribed_topic_regex: member.subscribed_topic_regex.clone(),
+        rebalance_timeout_ms: member.rebalance_timeout_ms,
+        server_assignor: member.server_assignor.clone(),
+        classic_member_metadata: member.classic.clone(),
+        ..ConsumerGroupMemberMetadataValue::default()
+    };
+    CoordinatorRecord::new(
+        member_metadata_key(group_id, &member.member_id),
+        RecordValue::ConsumerGroupMemberMetadata(Box::new(value)),
+        VALUE_VERSION,
+    )
+}
+
+fn member_metadata_key(group_id: &KafkaString, member_id: &KafkaString) -> RecordKey {
+    RecordKey::ConsumerGroupMemberMetadata(ConsumerGroupMemberMetadataKey {
+        group_id: group_id.clone(),
+        member_id: member_id.clone(),
+    })
+}
+
+pub(super) fn member_metadata_tombstone(
+    group_id: &KafkaString,
+    member_id: &KafkaString,
+) -> CoordinatorRecord {
+    CoordinatorRecord::tombstone(member_metadata_key(group_id, member_id))
+}
+
+pub(super) fn group_epoch(
+    group_id: &KafkaString,
+    epoch: i32,
+    metadata_hash: i64,
+) -> CoordinatorRecord {
+    let value = ConsumerGroupMetadataValue {
+        epoch,
+        metadata_hash,
+        ..ConsumerGroupMetadataValue::default()
+    };
+    CoordinatorRecord::new(
+        group_epoch_key(group_id),
+        RecordValue::ConsumerGroupMetadata(Box::new(value)),
+        VALUE_VERSION,
+    )
+}
+
+fn group_epoch_key(group_id: &KafkaString) -> RecordKey {
+    RecordKey::ConsumerGroupMetadata(ConsumerGroupMetadataKey {
+        group_id: group_id.clone(),
+    })
+}
+
+pub(super) fn group_epoch_tombstone(group_id: &KafkaString) -> CoordinatorRecord {
+    CoordinatorRecord::tombstone(group_epoch_key(group_id))
+}
+
+/// Takes back the record that releases before 4.1 wrote of the topics.
+pub(super) fn partition_metadata_tombstone(group_id: &KafkaString) -> CoordinatorRecord {
+    CoordinatorRecord::tombstone(RecordKey::ConsumerGroupPartitionMetadata(
+        ConsumerGroupPartitionMetadataKey {
+            group_id: group_id.clone(),
+        },
+    ))
+}
+
+pub(super) fn target_assignment(
+    group_id: &KafkaString,
+    member_id: &KafkaString,
+    partitions: &PartitionLists,
+) -> CoordinatorRecord {
+    let topics = partitions
+        .iter()
+        .map(|(topic_id, partitions)| target::TopicPartition {
+            topic_id: *topic_id,
+            partitions: partitions.clone(),
+            ..target::TopicPartition::default()
+        });
+    let value = ConsumerGroupTargetAssignmentMemberValue {
+        topic_partitions: topics.collect(),
+        ..ConsumerGroupTargetAssignmentMemberValue::default()
+    };
+    CoordinatorRecord::new(
+        target_assignment_key(group_id, member_id),
+        RecordValue::ConsumerGroupTargetAssignmentMember(Box::new(value)),
+        VALUE_VERSION,
+    )
+}
+
+fn target_assignment_key(group_id: &KafkaString, member_id: &KafkaString) -> RecordKey {
+    RecordKey::ConsumerGroupTargetAssignmentMember(ConsumerGroupTargetAssignmentMemberKey {
+        group_id: group_id.clone(),
+        member_id: member_id.clone(),
+    })
+}
+
+pub(super) fn target_assignment_tombstone(
+    group_id: &KafkaString,
+    member_id: &KafkaString,
+) -> CoordinatorRecord {
+    CoordinatorRecord::tombstone(target_assignment_key(group_id, member_id))
+}
+
+pub(super) fn target_assignment_metadata(
+    group_id: &KafkaString,
+    assignment_epoch: i32,
+    assignment_timestamp: i64,
+) -> CoordinatorRecord {
+    let value = ConsumerGroupTargetAssignmentMetadataValue {
+        assignment_epoch,
+        assignment_timestamp,
+        ..ConsumerGroupTargetAssignmentMetadataValue::default()
+    };
+    CoordinatorRecord::new(
+        target_assignment_metadata_key(group_id),
+        RecordValue::ConsumerGroupTargetAssignmentMetadata(Box::new(value)),
+        VALUE_VERSION,
+    )
+}
+
+fn target_assignment_metadata_key(group_id: &KafkaString) -> RecordKey {
+    RecordKey::ConsumerGroupTargetAssignmentMetadata(ConsumerGroupTargetAssignmentMetadataKey {
+        group_id: group_id.clone(),
+    })
+}
+
+pub(super) fn target_assignment_metadata_tombstone(group_id: &KafkaString) -> CoordinatorRecord {
+    CoordinatorRecord::tombstone(target_assignment_metadata_key(group_id))
+}
+
+pub(super) fn current_assignment(
+    group_id: &KafkaString,
+    member: &ConsumerMember,
+) -> CoordinatorRecord {
+    let value = ConsumerGroupCurrentMemberAssignmentValue {
+        member_epoch: member.member_epoch,
+        previous_member_epoch: member.previous_member_epoch,
+        state: member.state.number(),
+        assigned_partitions: current_topics(&member.assigned_partitions),
+        partitions_pending_revocation: current_topics(&member.partitions_pending_revocation),
+        ..ConsumerGroupCurrentMemberAssignmentValue::default()
+    };
+    CoordinatorRecord::new(
+        current_assignment_key(group_id, &member.member_id),
+        RecordValue::ConsumerGroupCurrentMemberAssignment(Box::new(value)),
+        VALUE_VERSION,
+    )
+}
+
+fn current_topics(topics: &EpochsByTopic) -> Vec<current::TopicPartitions> {
+    topics
+        .iter()
+        .map(|(topic_id, partitions)| current::TopicPartitions {
+            topic_id: *topic_id,
+            partitions: partitions.keys().copied().collect(),
+            assignment_epochs: Some(partitions.values().copied().collect()),
+            ..current::TopicPartitions::default()
+        })
+        .collect()
+}
+
+fn current_assignment_key(group_id: &KafkaString, member_id: &KafkaString) -> RecordKey {
+    RecordKey::ConsumerGroupCurrentMemberAssignment(ConsumerGroupCurrentMemberAssignmentKey {
+        group_id: group_id.clone(),
+        member_id: member_id.clone(),
+    })
+}
+
+pub(super) fn current_assignment_tombstone(
+    group_id: &KafkaString,
+    member_id: &KafkaString,
+) -> CoordinatorRecord {
+    CoordinatorRecord::tombstone(current_assignment_key(group_id, member_id))
+}
+
+pub(super) fn regular_expression(
+    group_id: &KafkaString,
+    regex: &KafkaString,
+    resolved: &ResolvedRegex,
+) -> CoordinatorRecord {
+    let value = ConsumerGroupRegularExpressionValue {
+        topics: resolved.topics.iter().cloned().collect(),
+        version: resolved.version,
+        timestamp: resolved.timestamp_ms,
+        ..ConsumerGroupRegularExpressionValue::default()
+    };
+    CoordinatorRecord::new(
+        regular_expression_key(group_id, regex),
+        RecordValue::ConsumerGroupRegularExpression(Box::new(value)),
+        VALUE_VERSION,
+    )
+}
+
+fn regular_expression_key(group_id: &KafkaString, regex: &KafkaString) -> RecordKey {
+    RecordKey::ConsumerGroupRegularExpression(ConsumerGroupRegularExpressionKey {
+        group_id: group_id.clone(),
+        regular_expression: regex.clone(),
+    })
+}
+
+pub(super) fn regular_expression_tombstone(
+    group_id: &KafkaString,
+    regex: &KafkaString,
+) -> CoordinatorRecord {
+    CoordinatorRecord::tombstone(regular_expression_key(group_id, regex))
+}
