@@ -36,6 +36,10 @@ CLIENTS = {
 }
 
 
+# Those with a command `copy`, in transactions.
+TRANSACTIONAL = ("java", "librdkafka (confluent-kafka)", "franz-go")
+
+
 def run(command, timeout=300, stdin=None):
     """Run a client command to its end; returns its standard output, or fails with its words."""
     done = subprocess.run(

@@ -8,6 +8,8 @@ import time
 from clients import run
 
 LOAD_SECONDS = 6
+COPY_LOAD_SECONDS = 3
+COPY_SECONDS = 120
 
 
 def acked_and_read(load_output, drain_output):
@@ -67,3 +69,52 @@ def kill_under_load(broker, client, topic, create_topic, seed):
     count = len(load_output.splitlines())
     drain_output = run([*client, "drain", broker.bootstrap, topic, str(count)]).decode()
     check(*acked_and_read(load_output, drain_output))
+
+
+def copy_under_kills(broker, client, topics, create_topic, seed):
+    """A topic is copied in transactions; broker and client are killed with kill -9 on the way.
+
+    Whoever reads what is committed finds every record in the copy exactly once.
+    """
+    source, target = topics
+    chance = random.Random(seed)
+    for topic in topics:
+        create_topic(topic, 3)
+    loaded = run([*client, "load", broker.bootstrap, source, str(COPY_LOAD_SECONDS)]).decode()
+    wanted = sorted(line.split()[3] for line in loaded.splitlines())
+    assert len(wanted) > 100, f"only {len(wanted)} records were acknowledged: no load"
+    command = [*client, "copy", broker.bootstrap, source, target]
+    deadline = time.monotonic() + COPY_SECONDS
+    kills = [kill_broker, kill_client, kill_broker]
+    while True:
+        copying = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        try:
+            while kills:
+                time.sleep(chance.uniform(0.5, 2.5))
+                if kills.pop(0)(broker, copying) == "again":
+                    break
+            output, errors = copying.communicate(timeout=max(deadline - time.monotonic(), 1))
+        finally:
+            if copying.poll() is None:
+                copying.kill()
+                copying.wait()
+        if output.split() == [b"copied"]:
+            break
+        # An application whose producer has failed for good begins anew.
+        assert time.monotonic() < deadline, f"not copied: {errors[-800:].decode(errors='replace')}"
+    drained = run([*client, "drain", broker.bootstrap, target, str(len(wanted))]).decode()
+    read = sorted(line.split()[3] for line in drained.splitlines())
+    missing = set(wanted) - set(read)
+    assert not missing, f"{len(missing)} records are not in the copy, as {sorted(missing)[:5]}"
+    assert read == wanted, f"{len(read) - len(set(read))} records are in the copy twice"
+
+
+def kill_broker(broker, _):
+    broker.kill()
+    broker.start()
+    return "on"
+
+
+def kill_client(_, copying):
+    copying.kill()
+    return "again"

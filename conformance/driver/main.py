@@ -15,7 +15,7 @@ import directories
 import golden_tools
 import swap
 import tour
-from clients import CLIENTS, CONFORMANCE, LIBS, run, tool
+from clients import CLIENTS, CONFORMANCE, LIBS, TRANSACTIONAL, run, tool
 from kafka_tools import KafkaTools
 from report import Report
 
@@ -63,6 +63,14 @@ def client_suite(report, broker, name, seed, rounds):
             name,
             f"kill -9 under load, seed {seed + number}",
             lambda: crash.kill_under_load(broker, client, topic, create_topic, seed + number),
+        )
+        if name not in TRANSACTIONAL:
+            continue
+        copied = (f"{topic}-from", f"{topic}-to")
+        report.run(
+            name,
+            f"read, process and write in transactions under kill -9, seed {seed + number}",
+            lambda: crash.copy_under_kills(broker, client, copied, create_topic, seed + number),
         )
 
 

@@ -22,7 +22,7 @@ const patience = 60 * time.Second
 
 func main() {
 	if len(os.Args) < 4 {
-		fmt.Fprintln(os.Stderr, "usage: franz cases|load|drain BOOTSTRAP ...")
+		fmt.Fprintln(os.Stderr, "usage: franz cases|load|copy|drain BOOTSTRAP ...")
 		os.Exit(2)
 	}
 	command, bootstrap, rest := os.Args[1], os.Args[2], os.Args[3:]
@@ -33,6 +33,8 @@ func main() {
 		seconds, err := strconv.ParseFloat(rest[1], 64)
 		must(err)
 		must(load(bootstrap, rest[0], time.Duration(seconds*float64(time.Second))))
+	case "copy":
+		must(copyTopic(bootstrap, rest[0], rest[1]))
 	case "drain":
 		count, err := strconv.Atoi(rest[1])
 		must(err)
@@ -471,8 +473,74 @@ func load(bootstrap, topic string, length time.Duration) error {
 	return nil
 }
 
+// copyTopic copies a topic in transactions, every fifth of which is aborted and done again.
+func copyTopic(bootstrap, from, to string) error {
+	group := "copy-" + to
+	session, err := kgo.NewGroupTransactSession(
+		kgo.SeedBrokers(bootstrap),
+		kgo.TransactionalID(group),
+		kgo.ConsumerGroup(group),
+		kgo.ConsumeTopics(from),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.RequireStableFetchOffsets(),
+		kgo.SessionTimeout(10*time.Second),
+	)
+	if err != nil {
+		return err
+	}
+	defer session.Close()
+	admin := kadm.NewClient(session.Client())
+	number := 1
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		fetches := session.PollFetches(ctx)
+		cancel()
+		records := fetches.Records()
+		if len(records) == 0 {
+			if isCopied(admin, group, from) {
+				fmt.Println("copied")
+				return nil
+			}
+			continue
+		}
+		if err := session.Begin(); err != nil {
+			return err
+		}
+		first := kgo.AbortingFirstErrPromise(session.Client())
+		for _, r := range records {
+			session.Produce(context.Background(), &kgo.Record{Topic: to, Value: r.Value}, first.Promise())
+		}
+		commit := first.Err() == nil && number%5 != 0
+		number++
+		if _, err := session.End(context.Background(), kgo.TransactionEndTry(commit)); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("the topic is not copied in time")
+}
+
+func isCopied(admin *kadm.Client, group, topic string) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	committed, err := admin.FetchOffsets(ctx, group)
+	if err != nil {
+		return false
+	}
+	ends, err := admin.ListEndOffsets(ctx, topic)
+	if err != nil || ends.Error() != nil {
+		return false
+	}
+	all := true
+	ends.Each(func(end kadm.ListedOffset) {
+		at, _ := committed.Lookup(topic, end.Partition)
+		all = all && max(at.At, 0) == end.Offset
+	})
+	return all
+}
+
 func drain(bootstrap, topic string, count int) error {
-	c, err := client(bootstrap, kgo.ConsumeTopics(topic))
+	c, err := client(bootstrap, kgo.ConsumeTopics(topic), kgo.FetchIsolationLevel(kgo.ReadCommitted()))
 	if err != nil {
 		return err
 	}

@@ -247,6 +247,8 @@ def main():
         run_cases(adapter, bootstrap, rest[0])
     elif command == "load":
         run_load(adapter, bootstrap, rest[0], float(rest[1]))
+    elif command == "copy":
+        adapter.copy(bootstrap, *rest)
     elif command == "drain":
         run_drain(adapter, bootstrap, rest[0], int(rest[1]))
     else:

@@ -1,7 +1,14 @@
 """librdkafka, by way of confluent-kafka, behind the shape that `cases.py` drives."""
 
+import time
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    ConsumerGroupTopicPartitions,
+    KafkaException,
+    TopicPartition,
+)
 from confluent_kafka import Consumer as KafkaConsumer
-from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka import Producer as KafkaProducer
 from confluent_kafka.admin import (
     AdminClient,
@@ -144,3 +151,59 @@ class Admin:
                 return False
             raise
         return True
+
+
+def copy(bootstrap, source, target):
+    """Copy a topic in transactions, every fifth of which is aborted and done again."""
+    name = f"copy-{target}"
+    producer = KafkaProducer({"bootstrap.servers": bootstrap, "transactional.id": name})
+    consumer = Consumer(bootstrap, name, [source]).consumer
+    producer.init_transactions(PATIENCE_SECONDS)
+    number = 1
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        messages = consumer.consume(200, 0.3)
+        if not messages:
+            if is_copied(consumer):
+                print("copied")
+                consumer.close()
+                return
+            continue
+        producer.begin_transaction()
+        try:
+            for message in messages:
+                if message.error():
+                    raise KafkaException(message.error())
+                producer.produce(target, message.value())
+            producer.send_offsets_to_transaction(
+                consumer.position(consumer.assignment()),
+                consumer.consumer_group_metadata(),
+                PATIENCE_SECONDS,
+            )
+            if number % 5 == 0:
+                producer.abort_transaction(PATIENCE_SECONDS)
+                rewind(consumer)
+            else:
+                producer.commit_transaction(PATIENCE_SECONDS)
+        except KafkaException as error:
+            if not error.args[0].txn_requires_abort():
+                raise
+            producer.abort_transaction(PATIENCE_SECONDS)
+            rewind(consumer)
+        number += 1
+    raise AssertionError("the topic is not copied in time")
+
+
+def is_copied(consumer):
+    committed = consumer.committed(consumer.assignment(), PATIENCE_SECONDS)
+    return bool(committed) and all(
+        max(partition.offset, 0) == consumer.get_watermark_offsets(partition, PATIENCE_SECONDS)[1]
+        for partition in committed
+    )
+
+
+def rewind(consumer):
+    for partition in consumer.committed(consumer.assignment(), PATIENCE_SECONDS):
+        if partition.offset < 0:
+            partition.offset = OFFSET_BEGINNING
+        consumer.seek(partition)

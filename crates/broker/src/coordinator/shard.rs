@@ -133,6 +133,9 @@ impl<C: CoordinatorState> Shard<C> {
         node.submit(JobKind::ColdRead, move |node| {
             match read_state::<C>(&shard.partition, &shard.settings, now(node)) {
                 Ok((coordinator, end_offset)) => shard.activate(node, coordinator, end_offset),
+                // Another broker has been made leader: this shard is about to be dropped.
+                Err(_) if shard.partition.read_lock().check_leader(-1)
+                    == Err(ErrorCode::NOT_LEADER_OR_FOLLOWER) => {}
                 Err(error) => {
                     tracing::error!(
                         topic = %shard.partition.topic(),

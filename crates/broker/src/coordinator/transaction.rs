@@ -120,10 +120,8 @@ impl CoordinatorState for TransactionCoordinator {
 
     fn encode(record: &TransactionRecord, now: Now) -> Result<LogRecord, String> {
         let (key, value) = record.encode().map_err(|error| error.to_string())?;
-        // Apache Kafka gives only the tombstones a time.
-        let timestamp = if value.is_some() { -1 } else { now.wall_ms };
         Ok(LogRecord {
-            timestamp,
+            timestamp: now.wall_ms,
             key,
             value,
         })

@@ -24,6 +24,7 @@ import org.apache.kafka.clients.admin.OffsetSpec;
 import org.apache.kafka.clients.admin.RecordsToDelete;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
@@ -54,6 +55,7 @@ public final class Client {
         switch (args[0]) {
             case "cases" -> client.cases(args[2]);
             case "load" -> client.load(args[2], Double.parseDouble(args[3]));
+            case "copy" -> client.copy(args[2], args[3]);
             case "drain" -> client.drain(args[2], Integer.parseInt(args[3]));
             default -> throw new IllegalArgumentException("no command " + args[0]);
         }
@@ -420,8 +422,79 @@ public final class Client {
         }
     }
 
+    /** Copies a topic in transactions, every fifth of which is aborted and done again. */
+    private void copy(String from, String to) {
+        Map<String, Object> config = Map.of(
+            "bootstrap.servers", bootstrap, "transactional.id", "copy-" + to);
+        var committed = Map.<String, Object>of("isolation.level", "read_committed");
+        var serializer = new ByteArraySerializer();
+        try (var producer = new KafkaProducer<>(config, serializer, serializer);
+                var consumer = consumer("copy-" + to, committed)) {
+            producer.initTransactions();
+            consumer.subscribe(List.of(from));
+            long end = System.nanoTime() + PATIENCE.toNanos();
+            for (int number = 1; System.nanoTime() < end;) {
+                var records = consumer.poll(Duration.ofMillis(200));
+                if (records.isEmpty()) {
+                    if (isCopied(consumer)) {
+                        System.out.println("copied");
+                        return;
+                    }
+                    continue;
+                }
+                producer.beginTransaction();
+                try {
+                    for (var record : records) {
+                        producer.send(new ProducerRecord<>(to, record.value()));
+                    }
+                    producer.sendOffsetsToTransaction(
+                        positions(consumer), consumer.groupMetadata());
+                    if (number++ % 5 == 0) {
+                        producer.abortTransaction();
+                        rewind(consumer);
+                    } else {
+                        producer.commitTransaction();
+                    }
+                } catch (org.apache.kafka.common.errors.TransactionAbortableException
+                        | org.apache.kafka.clients.consumer.CommitFailedException retry) {
+                    producer.abortTransaction();
+                    rewind(consumer);
+                }
+            }
+            throw new AssertionError("the topic is not copied in time");
+        }
+    }
+
+    private static Map<TopicPartition, OffsetAndMetadata> positions(
+            KafkaConsumer<byte[], byte[]> consumer) {
+        Map<TopicPartition, OffsetAndMetadata> positions = new HashMap<>();
+        for (TopicPartition partition : consumer.assignment()) {
+            positions.put(partition, new OffsetAndMetadata(consumer.position(partition)));
+        }
+        return positions;
+    }
+
+    private static boolean isCopied(KafkaConsumer<byte[], byte[]> consumer) {
+        var assigned = consumer.assignment();
+        var ends = consumer.endOffsets(assigned);
+        var committed = consumer.committed(assigned);
+        return !assigned.isEmpty() && assigned.stream().allMatch(partition -> ends.get(partition)
+            .equals(committed.get(partition) == null ? 0L : committed.get(partition).offset()));
+    }
+
+    private static void rewind(KafkaConsumer<byte[], byte[]> consumer) {
+        consumer.committed(consumer.assignment()).forEach((partition, offset) -> {
+            if (offset == null) {
+                consumer.seekToBeginning(List.of(partition));
+            } else {
+                consumer.seek(partition, offset.offset());
+            }
+        });
+    }
+
     private void drain(String topic, int count) {
-        try (var consumer = consumer("drain-" + System.nanoTime(), Map.of())) {
+        var committed = Map.<String, Object>of("isolation.level", "read_committed");
+        try (var consumer = consumer("drain-" + System.nanoTime(), committed)) {
             consumer.subscribe(List.of(topic));
             int seen = 0;
             int quiet = 0;
