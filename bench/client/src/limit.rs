@@ -14,6 +14,8 @@ use crate::wire::crc32c;
 
 const MIB: usize = 1 << 20;
 const FILES: usize = 6;
+/// `receive.buffer.bytes` of Kafka's consumer.
+const CONSUMER_BUFFER_BYTES: usize = 64 * 1024;
 
 fn cpu_seconds() -> f64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);
@@ -88,9 +90,11 @@ fn receive(files: &[File], blocks: usize, block: usize) -> std::io::Result<f64> 
     Ok(spent)
 }
 
-/// Sends the files by `sendfile` to a peer that reads and forgets.
+/// Sends the files by `sendfile` to a peer that reads and forgets, and that has the receive buffer of Kafka's
+/// consumer: a larger one would let more go at a time than any broker can send.
 fn send(files: &[File]) -> std::io::Result<f64> {
     let (server, mut client) = connected()?;
+    rustix::net::sockopt::set_socket_recv_buffer_size(&client, CONSUMER_BUFFER_BYTES)?;
     let reader = std::thread::spawn(move || {
         let mut bytes = vec![0; MIB];
         loop {
