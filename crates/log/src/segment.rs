@@ -310,15 +310,15 @@ impl Segment {
 
     /// The first batch whose last offset is `target` or above; none if the segment ends before.
     pub(crate) fn find_batch(&self, target: i64) -> Result<Option<Batch>> {
-        self.find_batch_from(target, self.index_lookup(target)?)
-    }
-
-    fn find_batch_from(&self, target: i64, position: u64) -> Result<Option<Batch>> {
         let file = self.file()?;
-        let mut headers = Headers::new(&*file, position, self.size);
+        let (mut headers, mut known) = self.headers_before(&*file, target)?;
         let mut expected = Offset(self.base_offset());
         loop {
-            match headers.next().map_err(self.failed("read", FileKind::Log))? {
+            let found = match known.take() {
+                Some(batch) => Found::Batch(batch),
+                None => headers.next().map_err(self.failed("read", FileKind::Log))?,
+            };
+            match found {
                 Found::Batch(batch) => {
                     if batch.last_offset >= target {
                         return Ok(Some(batch));
@@ -334,26 +334,39 @@ impl Segment {
     }
 
     /// The position of a batch at or before the one that holds `target`, by the offset index.
+    pub(crate) fn index_lookup(&self, target: i64) -> Result<u64> {
+        let file = self.file()?;
+        let (_, first) = self.headers_before(&*file, target)?;
+        Ok(first.map_or(0, |batch| batch.position))
+    }
+
+    /// A walk that begins, by the offset index, at or before the batch that holds `target`, with
+    /// the first batch of it where that was read already.
     ///
     /// Nothing guards the bytes of an index: an entry that points at no batch, or at one that
     /// comes after `target`, is not followed, and the index is noted for repair.
-    pub(crate) fn index_lookup(&self, target: i64) -> Result<u64> {
+    fn headers_before<'a>(
+        &self,
+        file: &'a dyn File,
+        target: i64,
+    ) -> Result<(Headers<'a>, Option<Batch>)> {
+        let from_start = || Headers::new(file, 0, self.size);
         if self.index_is_damaged.load(Ordering::Relaxed) {
-            return Ok(0);
+            return Ok((from_start(), None));
         }
         let entry: OffsetPosition = self
             .offset_index
             .lookup(&self.files, target)
             .map_err(self.failed("read", FileKind::OffsetIndex))?;
         if entry.position == 0 {
-            return Ok(0);
+            return Ok((from_start(), None));
         }
-        let file = self.file()?;
-        let found = Headers::new(&*file, entry.position, self.size)
-            .next()
-            .map_err(self.failed("read", FileKind::Log))?;
-        if matches!(found, Found::Batch(batch) if batch.base_offset <= target) {
-            return Ok(entry.position);
+        let mut headers = Headers::new(file, entry.position, self.size);
+        let found = headers.next().map_err(self.failed("read", FileKind::Log))?;
+        if let Found::Batch(batch) = found
+            && batch.base_offset <= target
+        {
+            return Ok((headers, Some(batch)));
         }
         if !self.index_is_damaged.swap(true, Ordering::Relaxed) {
             tracing::warn!(
@@ -363,7 +376,7 @@ impl Segment {
                 "an index entry does not point at its batch: the index is to be built anew"
             );
         }
-        Ok(0)
+        Ok((from_start(), None))
     }
 
     /// Whether an index entry was found to be wrong.

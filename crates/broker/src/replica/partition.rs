@@ -533,7 +533,12 @@ impl Replica {
                 .read(from, request.bytes_max, end, request.min_one_batch)
                 .map_err(|error| read_error(&error))?;
             if committed_only {
-                read.aborted = Some(self.aborted(from, outcome.end_offset_bound.min(end))?);
+                let to = self
+                    .log
+                    .end_offset_bound(&outcome)
+                    .map_err(|error| read_error(&error))?
+                    .unwrap_or(from);
+                read.aborted = Some(self.aborted(from, to.min(end))?);
             }
             // A first batch that does not fit is left out: nobody could use a part of it.
             if !outcome.first_batch_is_incomplete {

@@ -1,6 +1,7 @@
 use std::io;
-use std::sync::Arc;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use crate::disk::{File, OpenMode};
 use crate::open_files::FileSlot;
@@ -21,6 +22,8 @@ pub(super) struct Entries<const N: usize> {
     slot: FileSlot,
     kind: FileKind,
     count: AtomicU64,
+    /// The last entry, once it was asked for: each that is added to a time index is compared with it.
+    last: OnceLock<[u8; N]>,
 }
 
 impl<const N: usize> Entries<N> {
@@ -29,6 +32,7 @@ impl<const N: usize> Entries<N> {
             slot: FileSlot::default(),
             kind,
             count: AtomicU64::new(UNKNOWN),
+            last: OnceLock::new(),
         }
     }
 
@@ -87,9 +91,15 @@ impl<const N: usize> Entries<N> {
     }
 
     pub(super) fn last(&self, files: &SegmentFiles) -> io::Result<Option<[u8; N]>> {
+        if let Some(last) = self.last.get() {
+            return Ok(Some(*last));
+        }
         match self.count(files)? {
             0 => Ok(None),
-            count => self.get(files, count - 1).map(Some),
+            count => {
+                let last = self.get(files, count - 1)?;
+                Ok(Some(*self.last.get_or_init(|| last)))
+            }
         }
     }
 
@@ -97,6 +107,7 @@ impl<const N: usize> Entries<N> {
         let count = self.count(files)?;
         self.file(files)?.write_at(entry, count * N as u64)?;
         self.count.store(count + 1, Ordering::Relaxed);
+        self.last = OnceLock::from(*entry);
         Ok(())
     }
 
@@ -106,9 +117,27 @@ impl<const N: usize> Entries<N> {
         files: &SegmentFiles,
         before: impl Fn(&[u8; N]) -> bool,
     ) -> io::Result<u64> {
+        Ok(self.search(files, before)?.0)
+    }
+
+    /// The last of the leading entries for which `before` holds.
+    pub(super) fn floor(
+        &self,
+        files: &SegmentFiles,
+        before: impl Fn(&[u8; N]) -> bool,
+    ) -> io::Result<Option<[u8; N]>> {
+        Ok(self.search(files, before)?.1)
+    }
+
+    /// The number of leading entries for which `before` holds, and the last of them.
+    fn search(
+        &self,
+        files: &SegmentFiles,
+        before: impl Fn(&[u8; N]) -> bool,
+    ) -> io::Result<(u64, Option<[u8; N]>)> {
         let count = self.count(files)?;
         if count == 0 {
-            return Ok(0);
+            return Ok((0, None));
         }
         let file = self.file(files)?;
         let block = (BLOCK_BYTES / N) as u64;
@@ -117,37 +146,45 @@ impl<const N: usize> Entries<N> {
         if low > 0 && !before(&self.read(&*file, low)?) {
             (low, high) = (0, low);
         }
+        let mut floor = None;
         while high - low > block {
             let middle = low + (high - low) / 2;
-            if before(&self.read(&*file, middle)?) {
+            let entry = self.read(&*file, middle)?;
+            if before(&entry) {
                 low = middle + 1;
+                floor = Some(entry);
             } else {
                 high = middle;
             }
         }
-        self.partition_point_in_block(&*file, low, high, before)
+        let mut bytes = [0; BLOCK_BYTES];
+        let entries = self.block(&*file, low..high, &mut bytes)?;
+        let in_block = entries.partition_point(before);
+        if let Some(last) = in_block.checked_sub(1) {
+            floor = entries.get(last).copied();
+        }
+        Ok((low + in_block as u64, floor))
     }
 
-    fn partition_point_in_block(
+    /// Reads a block of entries at once.
+    fn block<'a>(
         &self,
         file: &dyn File,
-        low: u64,
-        high: u64,
-        before: impl Fn(&[u8; N]) -> bool,
-    ) -> io::Result<u64> {
-        let mut block = [0; BLOCK_BYTES];
-        let bytes = usize::try_from(high - low).map_err(io::Error::other)? * N;
-        let bytes = &mut block[..bytes];
-        if file.read_at(bytes, low * N as u64)? < bytes.len() {
+        range: Range<u64>,
+        bytes: &'a mut [u8; BLOCK_BYTES],
+    ) -> io::Result<&'a [[u8; N]]> {
+        let length = usize::try_from(range.end - range.start).map_err(io::Error::other)? * N;
+        let bytes = &mut bytes[..length];
+        if file.read_at(bytes, range.start * N as u64)? < length {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let (entries, _) = bytes.as_chunks::<N>();
-        Ok(low + entries.partition_point(before) as u64)
+        Ok(bytes.as_chunks::<N>().0)
     }
 
     /// Keeps the first `count` entries and zeroes the rest of the file, which keeps its length.
     pub(super) fn truncate(&mut self, files: &SegmentFiles, count: u64) -> io::Result<()> {
         if count < self.count(files)? {
+            self.last.take();
             let file = self.file(files)?;
             let length = file.length()?;
             file.set_length(count * N as u64)?;
@@ -173,6 +210,7 @@ impl<const N: usize> Entries<N> {
     /// Never shorter than an entry of zeros, which counts for nothing: ext4 takes a file that is
     /// cut to nothing and written again for one being replaced, and waits for the disk.
     pub(super) fn reset(&mut self, files: &SegmentFiles, bytes: u64) -> io::Result<()> {
+        self.last.take();
         let file = self.file(files)?;
         if file.length()? > 0 {
             file.write_at(&[0; N], 0)?;

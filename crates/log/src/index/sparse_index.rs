@@ -37,10 +37,11 @@ impl<E: IndexEntry<N>, const N: usize> SparseIndex<E, N> {
         files: &SegmentFiles,
         is_before: impl Fn(E) -> bool,
     ) -> io::Result<Option<E>> {
-        match self.count_where(files, is_before)? {
-            0 => Ok(None),
-            count => self.get(files, count - 1).map(Some),
-        }
+        let base = files.base_offset();
+        let floor = self
+            .entries
+            .floor(files, |bytes| is_before(E::decode(base, bytes)))?;
+        Ok(floor.map(|bytes| E::decode(base, &bytes)))
     }
 
     /// The first entry for which `is_before` does not hold; it must hold for a prefix of them.

@@ -19,8 +19,15 @@ pub struct ReadOutcome {
     pub bytes: u64,
     /// Whether the first batch is larger than the limit, and so was cut or left out.
     pub first_batch_is_incomplete: bool,
-    /// An offset that all records of the regions are below.
-    pub end_offset_bound: Offset,
+    end: Option<ReadEnd>,
+}
+
+/// Where a read ended.
+#[derive(Clone, Copy, Debug)]
+struct ReadEnd {
+    segment: i64,
+    position: u64,
+    bound: i64,
 }
 
 impl Log {
@@ -40,10 +47,7 @@ impl Log {
             return Err(self.out_of_range(from.0));
         }
         let bound = upper_bound.0.min(self.log_end_offset);
-        let empty = ReadOutcome {
-            end_offset_bound: from,
-            ..ReadOutcome::default()
-        };
+        let empty = ReadOutcome::default();
         if from.0 >= bound {
             return Ok(empty);
         }
@@ -67,11 +71,11 @@ impl Log {
             let length = limit.min(end_position - first.position);
             let mut outcome = ReadOutcome {
                 first_batch_is_incomplete: length < first.size,
-                end_offset_bound: Offset(self.end_offset_bound(
-                    segment,
-                    first.position + length,
+                end: Some(ReadEnd {
+                    segment: *base,
+                    position: first.position + length,
                     bound,
-                )?),
+                }),
                 ..ReadOutcome::default()
             };
             if length > 0 {
@@ -106,8 +110,21 @@ impl Log {
             .map_or(segment.size(), |batch| batch.position))
     }
 
+    /// An offset that all records of a read are below, where it found any: for the question which
+    /// aborted transactions it may have touched.
+    pub fn end_offset_bound(&self, outcome: &ReadOutcome) -> Result<Option<Offset>> {
+        let Some(end) = outcome.end else {
+            return Ok(None);
+        };
+        let Some(segment) = self.segments.get(&end.segment) else {
+            return Ok(Some(Offset(end.bound)));
+        };
+        self.bound_of_position(segment, end.position, end.bound)
+            .map(|bound| Some(Offset(bound)))
+    }
+
     /// An offset that the batches before a position are below, by the offset index.
-    fn end_offset_bound(&self, segment: &Segment, position: u64, bound: i64) -> Result<i64> {
+    fn bound_of_position(&self, segment: &Segment, position: u64, bound: i64) -> Result<i64> {
         if position >= segment.size() {
             let next = self.segments.range(segment.base_offset() + 1..).next();
             return Ok(next
@@ -136,7 +153,7 @@ impl Log {
     }
 
     /// The aborted transactions that may have records in `[from, to)`, for a reader of committed
-    /// records; `to` is best the [`ReadOutcome::end_offset_bound`] of the read.
+    /// records; `to` is best the [`Log::end_offset_bound`] of the read.
     pub fn aborted_transactions(
         &self,
         from: Offset,
