@@ -2,7 +2,8 @@
 //!
 //! `testdata/kafka-4.3.1/tools.txt` holds commands (`$`), lines for standard input (`>`), the
 //! output that Apache Kafka 4.3.1's own tool gave against its own broker (`|`) and the exit code
-//! where it is not 0 (`?`). Topic ids and addresses are masked.
+//! where it is not 0 (`?`). Topic ids and addresses are masked. `conformance/driver/golden_tools.py`
+//! writes it, and compares it in every conformance run.
 
 #![expect(
     clippy::unwrap_used,
