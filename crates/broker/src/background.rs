@@ -64,6 +64,10 @@ fn apply_retention(node: &Arc<Node>) {
         if replica.is_offline() {
             continue;
         }
+        // Of these the cleaner takes care, between two cleanings.
+        if node.has_cleaner() && replica.settings().topic.cleanup_policy.compact {
+            continue;
+        }
         if let Err(error) = replica.log.delete_old_segments(now_ms) {
             tracing::error!(topic = %partition.topic(), partition = partition.index(), %error, "retention failed");
         }

@@ -61,17 +61,20 @@ pub enum JobKind {
     ColdRead,
     /// Retention, checkpoints and deferred deletion.
     Housekeeping,
+    /// Compaction of logs.
+    Cleaner,
 }
 
 impl JobKind {
     /// Every kind.
-    pub const ALL: [JobKind; 6] = [
+    pub const ALL: [JobKind; 7] = [
         JobKind::Controller,
         JobKind::Metadata,
         JobKind::Coordinator,
         JobKind::Sync,
         JobKind::ColdRead,
         JobKind::Housekeeping,
+        JobKind::Cleaner,
     ];
 }
 

@@ -24,6 +24,7 @@
 )]
 mod api;
 mod background;
+pub mod cleaner;
 pub mod config;
 pub mod controller;
 pub mod coordinator;

@@ -425,6 +425,15 @@ impl LogDirectories {
         );
     }
 
+    /// Only logs that were compacted have an entry.
+    pub(crate) fn write_cleaner_offsets(&self, partitions: &[Arc<Partition>]) {
+        self.write(
+            partitions,
+            |partition| partition.read_lock().log.cleaner_offset(),
+            Directory::write_cleaner_offsets,
+        );
+    }
+
     fn write(
         &self,
         partitions: &[Arc<Partition>],

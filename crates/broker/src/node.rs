@@ -14,6 +14,7 @@ use ottla_protocol::KafkaString;
 use ottla_protocol::ids::BrokerId;
 use parking_lot::{Condvar, Mutex};
 
+use crate::cleaner::Cleaner;
 use crate::controller::Controller;
 use crate::coordinator::{GroupCoordinators, TransactionCoordinators};
 use crate::environment::{Environment, JobKind};
@@ -63,6 +64,7 @@ pub struct Node {
     lifecycle: Lifecycle,
     producer_ids: ProducerIds,
     groups: GroupCoordinators,
+    cleaner: Cleaner,
     transactions: TransactionCoordinators,
     topics_in_creation: Mutex<BTreeSet<KafkaString>>,
     state: Mutex<NodeState>,
@@ -101,6 +103,7 @@ impl Node {
                 directories.previous_broker_epoch(),
             ),
             producer_ids: ProducerIds::default(),
+            cleaner: Cleaner::default(),
             groups: GroupCoordinators::new(options.broker.groups.clone()),
             transactions: TransactionCoordinators::new(options.broker.transactions.clone()),
             topics_in_creation: Mutex::default(),
@@ -270,6 +273,10 @@ impl Node {
         &self.directories
     }
 
+    pub(crate) fn cleaner(&self) -> &Cleaner {
+        &self.cleaner
+    }
+
     pub(crate) fn fetch_sessions(&self) -> &FetchSessions {
         &self.fetch_sessions
     }
@@ -352,6 +359,7 @@ impl Node {
         }
         self.directories.set_unclaimed_aside(self);
         crate::background::start(self);
+        crate::cleaner::start(self);
         self.set_state(NodeState::Running);
     }
 
@@ -397,6 +405,7 @@ impl Node {
         self.directories.write_recovery_points(&partitions);
         self.directories.write_log_start_offsets(&partitions);
         self.directories.write_high_watermarks(&partitions);
+        self.directories.write_cleaner_offsets(&partitions);
         if let Err(error) = self.controller.close() {
             is_clean = false;
             tracing::error!(%error, "the metadata log could not be closed");

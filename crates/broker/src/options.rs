@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use ottla_metadata::config::BrokerValues;
 
+use crate::cleaner::CleanerSettings;
 use crate::config::{Listener, NodeConfig};
 use crate::coordinator::{GroupSettings, TransactionSettings};
 use crate::net::{ConnectionLimits, ListenerSettings};
@@ -145,6 +146,7 @@ pub struct BrokerSettings {
     pub auto_leader_rebalance_enable: bool,
     pub broker_heartbeat_interval_ms: i64,
     pub broker_session_timeout_ms: i64,
+    pub cleaner: CleanerSettings,
     pub controlled_shutdown_enable: bool,
     pub controller_quorum_election_timeout_ms: i64,
     pub default_replication_factor: i16,
@@ -191,6 +193,7 @@ impl BrokerSettings {
             auto_leader_rebalance_enable: values.boolean("auto.leader.rebalance.enable"),
             broker_heartbeat_interval_ms: values.long("broker.heartbeat.interval.ms"),
             broker_session_timeout_ms: values.long("broker.session.timeout.ms"),
+            cleaner: CleanerSettings::from_values(values),
             controlled_shutdown_enable: values.boolean("controlled.shutdown.enable"),
             controller_quorum_election_timeout_ms: values
                 .long("controller.quorum.election.timeout.ms"),

@@ -43,7 +43,10 @@ impl Server {
         let addresses: Vec<(String, SocketAddr)> = listeners.iter().flat_map(named).collect();
         // Of several addresses that a listener has, the port is the same.
         let bound: BTreeMap<String, SocketAddr> = addresses.iter().rev().cloned().collect();
-        let jobs = ThreadJobs::start().map_err(|source| Error::Io {
+        let options = NodeOptions::from_config(config, &bound);
+        let cleaner = options.broker.cleaner;
+        let cleaner_threads = if cleaner.enable { cleaner.threads } else { 0 };
+        let jobs = ThreadJobs::start(cleaner_threads).map_err(|source| Error::Io {
             action: "cannot start threads".to_owned(),
             source,
         })?;
@@ -53,7 +56,6 @@ impl Server {
             jobs: Arc::clone(&jobs) as Arc<dyn Jobs>,
             random: Arc::new(Random::from_system()),
         };
-        let options = NodeOptions::from_config(config, &bound);
         let started = tokio::task::spawn_blocking(move || start_node(options, environment))
             .await
             .map_err(|error| Error::Configuration(format!("the start ended early: {error}")))?;

@@ -12,8 +12,9 @@ use parking_lot::{Condvar, Mutex};
 use crate::environment::{Job, JobKind, Jobs};
 
 /// How many threads each kind of job has.
-fn thread_count(kind: JobKind) -> usize {
+fn thread_count(kind: JobKind, cleaner_threads: usize) -> usize {
     match kind {
+        JobKind::Cleaner => cleaner_threads,
         JobKind::Controller | JobKind::Metadata | JobKind::Coordinator | JobKind::Housekeeping => 1,
         JobKind::Sync | JobKind::ColdRead => 4,
     }
@@ -27,6 +28,7 @@ fn thread_name(kind: JobKind) -> &'static str {
         JobKind::Sync => "sync",
         JobKind::ColdRead => "cold-read",
         JobKind::Housekeeping => "housekeeping",
+        JobKind::Cleaner => "cleaner",
     }
 }
 
@@ -106,18 +108,18 @@ impl fmt::Debug for ThreadJobs {
 }
 
 impl ThreadJobs {
-    /// Starts the threads of every kind of job.
+    /// Starts the threads of every kind of job, as many for compaction as `log.cleaner.threads` says.
     ///
     /// # Errors
     /// If the system refuses a thread.
-    pub fn start() -> std::io::Result<Arc<ThreadJobs>> {
+    pub fn start(cleaner_threads: usize) -> std::io::Result<Arc<ThreadJobs>> {
         let mut queues = Vec::new();
         let mut threads = Vec::new();
         let panics = Arc::<Panics>::default();
         for kind in JobKind::ALL {
             let (sender, receiver) = channel::<Job>();
             let receiver = Arc::new(Mutex::new(receiver));
-            for _ in 0..thread_count(kind) {
+            for _ in 0..thread_count(kind, cleaner_threads) {
                 let receiver = Arc::clone(&receiver);
                 let panics = Arc::clone(&panics);
                 threads.push(
@@ -223,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_job_that_panics_is_told_of_and_its_thread_goes_on() {
-        let jobs = ThreadJobs::start().unwrap();
+        let jobs = ThreadJobs::start(1).unwrap();
         let (heard, hear) = channel();
         jobs.submit(JobKind::Metadata, Box::new(|| panic!("a broken invariant")));
         jobs.on_panic(move |message| heard.send(message).unwrap());

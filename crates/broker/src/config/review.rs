@@ -73,6 +73,13 @@ const ACTED_ON: &[&str] = &[
     "listeners",
     "log.dir",
     "log.dirs",
+    "log.cleaner.backoff.ms",
+    "log.cleaner.dedupe.buffer.size",
+    "log.cleaner.enable",
+    "log.cleaner.io.buffer.load.factor",
+    "log.cleaner.io.buffer.size",
+    "log.cleaner.io.max.bytes.per.second",
+    "log.cleaner.threads",
     "log.flush.offset.checkpoint.interval.ms",
     "log.flush.scheduler.interval.ms",
     "log.flush.start.offset.checkpoint.interval.ms",
@@ -157,9 +164,9 @@ pub fn notices(settings: &BTreeMap<String, String>) -> Vec<Notice> {
 #[must_use]
 pub fn is_acted_on(name: &str) -> bool {
     let stands_behind_a_topic = || {
-        definitions(Scope::Topic).flat_map(|topic| &topic.synonyms).any(|synonym| synonym.name == name)
-            // Compaction is not done yet.
-            && !name.starts_with("log.cleaner.")
+        definitions(Scope::Topic)
+            .flat_map(|topic| &topic.synonyms)
+            .any(|synonym| synonym.name == name)
             && !name.starts_with("log.local.")
     };
     ACTED_ON.contains(&name) || stands_behind_a_topic()

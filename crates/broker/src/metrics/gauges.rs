@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use crate::cleaner::CleanerGauges;
 use crate::coordinator::GroupSizes;
 use crate::net::ListenerConnections;
 
@@ -40,6 +41,8 @@ pub struct NodeGauges {
     pub connections: Vec<(String, ListenerConnections)>,
     /// Groups and their offsets.
     pub groups: GroupSizes,
+    /// The log cleaner.
+    pub cleaner: CleanerGauges,
 }
 
 /// Sizes of a log.

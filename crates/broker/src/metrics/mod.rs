@@ -5,6 +5,7 @@
 //! together only when `/metrics` is read. Sizes and offsets are asked of the node at that moment, through
 //! [`GaugeSource`].
 
+mod cleaner;
 mod distribution;
 mod exposition;
 mod gauges;

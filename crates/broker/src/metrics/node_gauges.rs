@@ -27,6 +27,7 @@ impl GaugeSource for Node {
                 .map(|(listener, connections)| (listener.to_string(), connections))
                 .collect(),
             groups: self.groups().sizes(),
+            cleaner: self.cleaner_gauges(),
             ..NodeGauges::default()
         };
         (

@@ -323,6 +323,19 @@ impl Partition {
         Ok(effects)
     }
 
+    /// Takes the result of a sync that no request waits for.
+    ///
+    /// # Errors
+    /// If the sync failed: the directory is to be taken offline.
+    pub(crate) fn complete_background_sync(
+        &self,
+        result: SyncResult,
+    ) -> Result<Effects, ottla_log::Error> {
+        let mut replica = self.replica.write();
+        replica.log.complete_sync(result)?;
+        Ok(replica.after_change())
+    }
+
     /// Starts a sync if the partition has waited for `flush.ms`.
     pub(crate) fn flush_if_due(&self, now_ms: i64) -> Effects {
         let mut replica = self.replica.write();

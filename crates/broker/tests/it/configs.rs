@@ -92,7 +92,7 @@ fn value(result: &DescribeConfigsResult, name: &str) -> (String, i8) {
     (value, config.config_source)
 }
 
-fn alter(
+pub(crate) fn alter(
     node: &TestNode,
     connection: &TestConnection,
     resource: (i8, &str),
