@@ -16,5 +16,6 @@ mod produce_fetch;
 mod restart;
 mod sockets;
 mod topics;
+mod transaction_histories;
 mod transactions;
 mod wire;

@@ -36,15 +36,15 @@ const SETTINGS: &[(&str, &str)] = &[
 
 /// A client's transactional producer, as `transaction.version` 2 has it.
 #[derive(Debug, Clone)]
-struct Producer {
-    name: String,
-    id: i64,
-    epoch: i16,
-    sequence: i32,
+pub(crate) struct Producer {
+    pub(crate) name: String,
+    pub(crate) id: i64,
+    pub(crate) epoch: i16,
+    pub(crate) sequence: i32,
 }
 
 /// Finds a coordinator, which brings its topic into being.
-fn find(node: &TestNode, connection: &TestConnection, key_type: i8, key: &str) {
+pub(crate) fn find(node: &TestNode, connection: &TestConnection, key_type: i8, key: &str) {
     let request = FindCoordinatorRequest {
         key_type,
         coordinator_keys: vec![key.into()],
@@ -64,7 +64,7 @@ fn find(node: &TestNode, connection: &TestConnection, key_type: i8, key: &str) {
     panic!("no coordinator is found");
 }
 
-fn init(node: &TestNode, connection: &TestConnection, name: &str) -> Producer {
+pub(crate) fn init(node: &TestNode, connection: &TestConnection, name: &str) -> Producer {
     for _ in 0..100 {
         match try_init(node, connection, name) {
             Ok(producer) => return producer,
@@ -115,7 +115,7 @@ fn records(producer: &Producer, values: &[&str]) -> Bytes {
 }
 
 /// Writes in the producer's transaction; the partition joins it by that.
-fn send(
+pub(crate) fn send(
     node: &TestNode,
     connection: &TestConnection,
     topic: Uuid,
@@ -134,7 +134,7 @@ fn send(
 }
 
 /// Ends the producer's transaction; its next one has a new epoch.
-fn end(
+pub(crate) fn end(
     node: &TestNode,
     connection: &TestConnection,
     producer: &mut Producer,
@@ -159,7 +159,7 @@ fn end(
 }
 
 /// What a consumer gets from the start of the partition, by its isolation level.
-fn read(
+pub(crate) fn read(
     node: &TestNode,
     connection: &TestConnection,
     topic: Uuid,
@@ -211,7 +211,7 @@ fn read(
     }
 }
 
-fn start(seed: u64) -> (TestNode, TestConnection, Uuid) {
+pub(crate) fn start(seed: u64) -> (TestNode, TestConnection, Uuid) {
     let node = TestNode::start_with(seed, SETTINGS);
     let connection = node.connect();
     let topic = create(&node, &connection, "t", 1, &[]);
@@ -324,7 +324,7 @@ fn a_transaction_that_takes_too_long_is_aborted() {
 }
 
 /// Where producers have a transaction open in the topic.
-fn open_transactions(node: &TestNode, connection: &TestConnection) -> Vec<i64> {
+pub(crate) fn open_transactions(node: &TestNode, connection: &TestConnection) -> Vec<i64> {
     let request = DescribeProducersRequest {
         topics: vec![TopicRequest {
             name: "t".into(),

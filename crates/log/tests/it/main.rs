@@ -11,3 +11,4 @@ mod log;
 mod log_directory;
 mod model;
 mod support;
+mod verification;
