@@ -106,13 +106,9 @@ fn assigned_to(member: &ConsumerMember) -> Vec<(Uuid, Vec<i32>)> {
         &member.partitions_pending_revocation,
     ] {
         for (topic_id, partitions) in part.iter() {
-            let partitions = partitions.keys().copied();
-            match topics.get_mut(topic_id) {
-                Some(known) => known.extend(partitions),
-                None => {
-                    topics.insert(*topic_id, partitions.collect());
-                }
-            }
+            topics
+                .compute_if_absent(*topic_id, Vec::new)
+                .extend(partitions.keys().copied());
         }
     }
     topics

@@ -139,6 +139,24 @@ impl<K: JavaHash, V> HashOrdered<K, V> {
         None
     }
 
+    /// The value under the key, made if there is none, as `computeIfAbsent` and `merge` do: these
+    /// put a new key before those that share its slot, and give the table more slots only when
+    /// they come the next time.
+    pub(crate) fn compute_if_absent(&mut self, key: K, make: impl FnOnce() -> V) -> &mut V {
+        self.make_room();
+        if self.len > self.slots.len() * 3 / 4 {
+            self.resize(self.slots.len() * 2);
+        }
+        let index = self.slot_of(&key);
+        let slot = &mut self.slots[index];
+        let place = slot.iter().position(|(known, _)| *known == key);
+        if place.is_none() {
+            slot.insert(0, (key, make()));
+            self.len += 1;
+        }
+        &mut slot[place.unwrap_or(0)].1
+    }
+
     pub(crate) fn remove(&mut self, key: &K) -> Option<V> {
         let index = self.slot_of(key);
         let slot = self.slots.get_mut(index)?;

@@ -102,7 +102,7 @@ impl Reconciliation<'_> {
             let mut revoked = member.partitions_pending_revocation.copied();
             for topic_id in dropped {
                 if let Some(partitions) = assigned.remove(&topic_id) {
-                    add_all(&mut revoked, topic_id, partitions);
+                    add_all(&mut revoked, topic_id, &partitions);
                 }
             }
             (assigned, revoked)
@@ -132,7 +132,7 @@ impl Reconciliation<'_> {
             for partition in partitions.keys() {
                 given.insert(*partition, self.target_epoch);
             }
-            add_all(&mut next.assigned, *topic_id, given);
+            add_all(&mut next.assigned, *topic_id, &given);
         }
         updated.state = if next.has_unreleased {
             MemberState::UnreleasedPartitions
@@ -201,11 +201,8 @@ impl Reconciliation<'_> {
     }
 }
 
-fn add_all(topics: &mut EpochsByTopic, topic_id: Uuid, partitions: PartitionEpochs) {
-    let Some(known) = topics.get_mut(&topic_id) else {
-        topics.insert(topic_id, partitions);
-        return;
-    };
+fn add_all(topics: &mut EpochsByTopic, topic_id: Uuid, partitions: &PartitionEpochs) {
+    let known = topics.compute_if_absent(topic_id, PartitionEpochs::default);
     for (partition, epoch) in partitions.iter() {
         known.insert(*partition, *epoch);
     }

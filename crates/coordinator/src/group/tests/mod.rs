@@ -2,11 +2,14 @@
 
 mod classic_errors;
 mod classic_rebalance;
+mod consumer_groups;
+mod consumer_world;
 mod expiration;
 mod golden;
 mod listing;
 mod offsets;
 mod other_groups;
+mod random_consumers;
 mod random_conversation;
 mod static_members;
 

@@ -164,13 +164,9 @@ pub(super) fn add_partition(
     partition: i32,
     make: impl FnOnce() -> HashOrderedSet<i32>,
 ) {
-    if let Some(partitions) = assignment.get_mut(&topic_id) {
-        partitions.insert(partition, ());
-    } else {
-        let mut partitions = make();
-        partitions.insert(partition, ());
-        assignment.insert(topic_id, partitions);
-    }
+    assignment
+        .compute_if_absent(topic_id, make)
+        .insert(partition, ());
 }
 
 pub(super) fn remove_partition(assignment: &mut PartitionsByTopic, topic_id: Uuid, partition: i32) {
