@@ -7,6 +7,7 @@ mod compaction;
 mod compaction_model;
 mod disk;
 mod golden;
+mod golden_compaction;
 mod log;
 mod log_directory;
 mod model;
