@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -61,17 +62,30 @@ FULL = Form(
     rounds=5,
     gib=8,
     warm_gib=1.6,
-    flushed_gib=1.5,
+    flushed_gib=0.5,
     latency_seconds=15,
-    end_to_end_records=10_000,
-    memory_rounds=5,
+    end_to_end_records=5_000,
+    memory_rounds=3,
     memory_gib=3,
     idle_seconds=10,
     partitions=3000,
     restart_gib=3,
     restart_tail_mib=100,
     figures=list(FIGURES),
-    minutes=dict.fromkeys(FIGURES, 6),
+    minutes={
+        "limits": 1,
+        "records-1k": 7,
+        "records-100b": 9,
+        "records-1k-lz4": 7,
+        "records-1k-zstd": 8,
+        "records-100b-lz4": 8,
+        "latency": 6,
+        "end-to-end": 3,
+        "flushed": 4,
+        "flushed-latency": 6,
+        "memory": 6,
+        "restart": 9,
+    },
 )
 
 
@@ -135,6 +149,8 @@ def arguments():
 
 def main():
     options = arguments()
+    # A run that is ended takes its brokers along.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
     form = FULL if options.full else QUICK
     os.environ["KAFKA_LIBS"] = os.environ.get("KAFKA_LIBS", str(LIBS))
     options.results.mkdir(parents=True, exist_ok=True)
