@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use ottla_coordinator::transaction::{EndTransaction, Producer};
-use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::{EndTxnRequest, EndTxnResponse};
 
 use super::add_partitions_to_txn::known_error;
@@ -46,7 +45,6 @@ pub(crate) fn handle(node: &Arc<Node>, context: RequestContext, request: EndTxnR
                 Ok(_) => {}
                 Err(error) => response.error_code = known_error(context.version(), error).0,
             }
-            debug_assert!(response.error_code == ErrorCode::NONE.0 || response.producer_id == -1);
             context.respond(&response);
         },
     );
