@@ -17,7 +17,7 @@ use crate::replica::{Offline, Partition, PartitionSettings, PartitionState};
 /// How many logs are opened at once: each waits for the disk, which serves who waits together.
 const OPENING_THREADS_MAX: usize = 32;
 /// How soon partitions are opened again for which the disk had no room.
-const OPEN_AGAIN_MS: i64 = 1_000;
+const OPEN_AGAIN_MS: i64 = 5_000;
 
 /// An image that is in force, and where in the log it stands.
 #[derive(Debug, Default)]
@@ -42,6 +42,9 @@ pub(crate) fn apply(node: &Arc<Node>, metadata: &Arc<PublishedMetadata>, delta: 
         delete_topic(node, *topic_id);
     }
     if open_missing(node, &metadata.image, delta) {
+        tracing::error!(
+            "partitions could not be opened for want of room on a disk; they are tried again until there is some"
+        );
         node.submit_after(OPEN_AGAIN_MS, JobKind::Metadata, open_again);
     }
     let mut changed = Vec::new();
@@ -192,9 +195,13 @@ fn open(node: &Node, missing: &Missing) -> bool {
             node.partitions().insert(partition);
             false
         }
+        Err(Error::Log(error)) if error.is_disk_full() => {
+            tracing::debug!(topic = %missing.topic.name(), partition = missing.index.0, %error, "a partition could not be opened yet");
+            true
+        }
         Err(error) => {
             tracing::error!(topic = %missing.topic.name(), partition = missing.index.0, %error, "a partition could not be opened");
-            matches!(error, Error::Log(error) if error.is_disk_full())
+            false
         }
     }
 }

@@ -168,13 +168,18 @@ impl<C: CoordinatorState> Shard<C> {
         self.set_timer(node, &mut active);
         *state = State::Active(active);
         drop(state);
-        tracing::info!(
-            topic = %self.partition.topic(),
-            partition = self.partition.index(),
-            end_offset = end_offset.0,
-            subject = C::SUBJECT,
-            "a coordinator's state is loaded"
-        );
+        // Most partitions of a coordinator's topic hold nothing, and fifty lines at every start hide the others.
+        if end_offset.0 == 0 {
+            tracing::debug!(topic = %self.partition.topic(), partition = self.partition.index(), "a coordinator begins without a state");
+        } else {
+            tracing::info!(
+                topic = %self.partition.topic(),
+                partition = self.partition.index(),
+                end_offset = end_offset.0,
+                subject = C::SUBJECT,
+                "a coordinator's state is loaded"
+            );
+        }
         let commitment = Commitment {
             partition: Arc::clone(&self.partition),
             offset: end_offset,

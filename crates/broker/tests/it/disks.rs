@@ -81,7 +81,7 @@ fn partitions_that_a_full_disk_had_no_room_for_come_once_there_is() {
     };
     assert!(refused(&node) > 0);
     node.disk().set_capacity_bytes(u64::MAX);
-    node.advance(2_000);
+    node.advance(6_000);
     assert_eq!(refused(&node), 0);
 }
 
