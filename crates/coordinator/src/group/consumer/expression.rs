@@ -34,7 +34,7 @@ fn describe(error: &regex::Error) -> String {
     let known = [
         ("unclosed character class", "missing closing ]"),
         ("unclosed group", "missing closing )"),
-        ("unopened group", "unexpected )"),
+        ("unopened group", "regexp/syntax: internal error"),
         (
             "repetition operator missing expression",
             "missing argument to repetition operator",
@@ -43,6 +43,22 @@ fn describe(error: &regex::Error) -> String {
             "incomplete escape sequence",
             "trailing backslash at end of expression",
         ),
+        (
+            "invalid character class range",
+            "invalid character class range",
+        ),
+        ("invalid repetition count range", "invalid repeat count"),
+        ("unrecognized escape sequence", "invalid escape sequence"),
+        ("backreferences", "invalid escape sequence"),
+        ("Unicode property", "invalid character class range"),
+        ("unrecognized flag", "invalid or unsupported Perl syntax"),
+        ("expected flag", "invalid or unsupported Perl syntax"),
+        ("look-around", "invalid or unsupported Perl syntax"),
+        (
+            "duplicate capture group name",
+            "duplicate capture group name",
+        ),
+        ("unclosed capture group name", "invalid named capture"),
     ];
     known
         .iter()
@@ -68,8 +84,16 @@ mod tests {
         let wrong = |text| TopicExpression::parse(text).unwrap_err();
         assert_eq!(wrong("["), "missing closing ]");
         assert_eq!(wrong("(a"), "missing closing )");
-        assert_eq!(wrong("a)(b"), "unexpected )");
+        assert_eq!(wrong("a)(b"), "regexp/syntax: internal error");
         assert_eq!(wrong("*"), "missing argument to repetition operator");
         assert_eq!(wrong("\\"), "trailing backslash at end of expression");
+        assert_eq!(wrong("[b-a]"), "invalid character class range");
+        assert_eq!(wrong("a{2,1}"), "invalid repeat count");
+        assert_eq!(wrong("\\y"), "invalid escape sequence");
+        assert_eq!(wrong("\\1"), "invalid escape sequence");
+        assert_eq!(wrong("(?z)"), "invalid or unsupported Perl syntax");
+        assert_eq!(wrong("(?=a)"), "invalid or unsupported Perl syntax");
+        assert_eq!(wrong("(?P<n"), "invalid named capture");
+        assert_eq!(wrong("(?P<n>a)(?P<n>b)"), "duplicate capture group name");
     }
 }
