@@ -3,14 +3,12 @@
 use ottla_protocol::ErrorCode;
 use ottla_protocol::ids::Offset;
 use ottla_protocol::messages::describe_quorum_response::{
-    Listener, Node, PartitionData, ReplicaState, TopicData,
+    Listener, Node, PartitionData, TopicData,
 };
 use ottla_protocol::messages::{DescribeQuorumRequest, DescribeQuorumResponse};
 
-use crate::quorum::{Quorum, State};
+use crate::quorum::{CLUSTER_METADATA, Quorum, State};
 
-/// The topic of the metadata log.
-const CLUSTER_METADATA: &str = "__cluster_metadata";
 /// What Kafka says where the leader was meant.
 const NOT_LEADER: &str = "For requests intended only for the leader, this error indicates that \
     the broker is not the current leader. For requests intended for any replica, this error \
@@ -35,26 +33,13 @@ impl Quorum {
                 ..DescribeQuorumResponse::default()
             };
         }
-        let leader = self.replica();
+        let (current_voters, observers) = self.replica_states(now_ms);
         let partition = PartitionData {
-            leader_id: leader.id.0,
+            leader_id: self.replica().id.0,
             leader_epoch: self.epoch().0,
             high_watermark: self.high_watermark().map_or(-1, |Offset(offset)| offset),
-            current_voters: self
-                .voters()
-                .iter()
-                .map(|voter| {
-                    let own = voter.key.id == leader.id;
-                    ReplicaState {
-                        replica_id: voter.key.id.0,
-                        replica_directory_id: voter.key.directory_id,
-                        log_end_offset: if own { self.log_end_offset().0 } else { -1 },
-                        last_fetch_timestamp: if own { now_ms } else { -1 },
-                        last_caught_up_timestamp: if own { now_ms } else { -1 },
-                        ..ReplicaState::default()
-                    }
-                })
-                .collect(),
+            current_voters,
+            observers,
             ..PartitionData::default()
         };
         DescribeQuorumResponse {

@@ -1,3 +1,4 @@
+use ottla_protocol::ids::Offset;
 use ottla_protocol::record::{BuildError, RecordError};
 use ottla_protocol::{DecodeError, EncodeError};
 
@@ -29,6 +30,17 @@ pub enum Error {
     /// A batch that can't be written.
     #[error("cannot write the batch: {0}")]
     Build(#[from] BuildError),
+    /// The leader's log lacks what this node knows to be committed: one of the two lost its disk.
+    #[error(
+        "the leader's log differs from offset {end} on, and up to {high_watermark} it was \
+         committed: the disk of a voter was lost or set back; restore it"
+    )]
+    CommittedLogDiverged {
+        /// Where the logs part.
+        end: Offset,
+        /// Up to where this node's log is committed.
+        high_watermark: Offset,
+    },
     /// This node is not what the request needs it to be.
     #[error("this node is not the leader of the metadata quorum")]
     NotLeader,

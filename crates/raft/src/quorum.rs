@@ -1,29 +1,57 @@
-//! The quorum: who leads in which epoch, and what is committed.
+//! The quorum: who leads in which epoch, and what is committed (KIP-595).
 //!
-//! The owner calls [`Quorum::handle`] with what happened, then takes every [`Output`] with
-//! [`Quorum::poll`] and does it, in order, before it handles anything else:
+//! # What the owner does
+//! It calls [`Quorum::handle`] with what happened, then takes every [`Output`] with
+//! [`Quorum::poll`] and does it, in order, before it handles anything else but the answers that
+//! an output asks for. At [`Quorum::next_deadline`] it hands in [`Input::Tick`].
 //!
 //! - *Persist before send*: an [`Output::PersistElectionState`] is done when it is synced, and
-//!   answered with [`Input::ElectionStatePersisted`]. Nothing that depends on it comes out
-//!   earlier.
+//!   answered with [`Input::ElectionStatePersisted`]. Until then nothing else comes out.
 //! - What is to be appended goes to the end of the log, and is answered with
-//!   [`Input::Appended`]; [`Input::Synced`] follows when it can't be lost any more.
+//!   [`Input::Appended`]; [`Input::Synced`] follows when it can't be lost any more. A replica
+//!   counts towards the high watermark by what it has synced: the leader by that input, a follower
+//!   because it does not fetch further before it.
 //! - From [`Output::BecameLeader`] on until [`Output::Resigned`] the owner may append batches of
 //!   its own, which [`Quorum::data_batch`] builds.
+//! - An [`Output::Send`] goes out on the connection to its destination, or is handed back with
+//!   [`Input::Failed`]; the owner neither repeats nor times it, but encodes it at a version that
+//!   the peer knows. A peer that does not know Vote version 2 has no pre-vote: the answer then is
+//!   a response with `UNSUPPORTED_VERSION`.
+//! - An [`Output::Respond`] goes back to who asked, with the [`Content`] put in.
 //!
-//! A quorum of one elects its only voter at once, and commits what that one has synced. Larger
-//! quorums have the same states and outputs; the messages between their members are yet to come.
+//! Randomness comes from a seed in the options, time with each input.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use ottla_protocol::KafkaString;
 use ottla_protocol::ids::{BrokerId, LeaderEpoch, Offset};
 
 use crate::Error;
 use crate::control::{BatchPlace, ControlRecord, control_batch, data_batch};
+use crate::epochs::EpochHistory;
 use crate::quorum_state::ElectionState;
 use crate::snapshot::{Snapshot, SnapshotId};
+pub use crate::voter_history::VoterHistory;
 use crate::voters::{KRaftVersion, ReplicaKey, Voter, VoterEndpoint, VoterSet};
+
+mod connections;
+mod election;
+mod exchange;
+mod following;
+mod messages;
+mod peers;
+mod replication;
+mod role;
+
+pub use exchange::{
+    Content, CorrelationId, Destination, Input, Now, Output, Request, RequestId, Response,
+};
+
+pub(crate) use messages::CLUSTER_METADATA;
+
+use connections::Connections;
+use role::Role;
 
 #[cfg(test)]
 mod tests;
@@ -33,51 +61,48 @@ mod tests;
 pub struct QuorumOptions {
     /// This node, and the directory of its metadata log.
     pub replica: ReplicaKey,
+    /// The cluster's id, which peers have to name too.
+    pub cluster_id: Option<KafkaString>,
     /// Where this node listens for the other controllers, the default listener first.
     pub endpoints: Vec<VoterEndpoint>,
     /// The voters of `controller.quorum.voters`; empty where the quorum is dynamic.
     pub configured_voters: VoterSet,
-    /// How long to wait before another election.
+    /// `controller.quorum.bootstrap.servers`: host and port; where it is empty, the voters serve.
+    pub bootstrap_servers: Vec<(KafkaString, u16)>,
+    /// `controller.quorum.election.timeout.ms`
     pub election_timeout_ms: i64,
+    /// `controller.quorum.fetch.timeout.ms`
+    pub fetch_timeout_ms: i64,
+    /// `controller.quorum.election.backoff.max.ms`
+    pub election_backoff_max_ms: i64,
+    /// `controller.quorum.request.timeout.ms`
+    pub request_timeout_ms: i64,
+    /// `controller.quorum.retry.backoff.ms`
+    pub retry_backoff_ms: i64,
+    /// How many bytes of records to ask for at a time.
+    pub fetch_bytes_max: i32,
+    /// Where the machine's random choices begin. Nodes of a cluster must differ in it.
+    pub random_seed: u64,
 }
 
-/// What the control records of the log say so far: the voters and the `kraft.version`.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct VoterHistory {
-    kraft_version: KRaftVersion,
-    voters: Option<VoterSet>,
-    /// Whether the voters stand in the log itself, and not only in the snapshot that formatting
-    /// left: that one is on no other node.
-    voters_in_log: bool,
-}
-
-impl VoterHistory {
-    /// What a snapshot says.
+impl QuorumOptions {
+    /// Apache Kafka's defaults, for this replica.
     #[must_use]
-    pub fn of_snapshot(snapshot: &Snapshot, id: SnapshotId) -> Self {
+    pub fn new(replica: ReplicaKey, random_seed: u64) -> Self {
         Self {
-            kraft_version: snapshot.kraft_version,
-            voters: snapshot.voters.clone(),
-            voters_in_log: id != SnapshotId::BOOTSTRAP,
+            replica,
+            cluster_id: None,
+            endpoints: Vec::new(),
+            configured_voters: VoterSet::default(),
+            bootstrap_servers: Vec::new(),
+            election_timeout_ms: 1_000,
+            fetch_timeout_ms: 2_000,
+            election_backoff_max_ms: 1_000,
+            request_timeout_ms: 2_000,
+            retry_backoff_ms: 20,
+            fetch_bytes_max: 1 << 20,
+            random_seed,
         }
-    }
-
-    /// Takes the next control record of the log.
-    ///
-    /// # Errors
-    /// When only a newer release knows the `kraft.version`.
-    pub fn observe(&mut self, record: &ControlRecord) -> Result<(), Error> {
-        match record {
-            ControlRecord::KRaftVersion(version) => {
-                self.kraft_version = KRaftVersion::from_level(version.kraft_version)?;
-            }
-            ControlRecord::Voters(voters) => {
-                self.voters = Some(VoterSet::from(voters));
-                self.voters_in_log = true;
-            }
-            _ => {}
-        }
-        Ok(())
     }
 }
 
@@ -88,10 +113,12 @@ pub struct Start {
     pub election: Option<ElectionState>,
     /// The newest snapshot, if there is one.
     pub snapshot: Option<SnapshotId>,
+    /// The offset of the log's first record.
+    pub log_start_offset: Offset,
     /// The end of the log, all of it synced.
     pub log_end_offset: Offset,
-    /// The epoch of the log's last batch, or of the snapshot where the log is empty.
-    pub log_end_epoch: LeaderEpoch,
+    /// The epochs of the log; where it begins at a snapshot, from that snapshot's on.
+    pub epochs: EpochHistory,
     /// What the snapshot and the control records of the log say.
     pub history: VoterHistory,
 }
@@ -113,114 +140,60 @@ pub enum State {
     Follower,
 }
 
-/// What happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Input {
-    /// The election state is on the disk.
-    ElectionStatePersisted,
-    /// The log ends here now; it may be lost yet.
-    Appended(Offset),
-    /// Everything before this offset is on the disk.
-    Synced(Offset),
-    /// A snapshot was written and synced.
-    SnapshotTaken(SnapshotId),
-    /// The log can't be written any more, or the node is about to stop: it must not lead.
-    Resign,
-    /// Time has passed.
-    Tick,
-}
-
-/// What to do, in this order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Output {
-    /// Put the start of the log at the end of this snapshot: the log lacks what it holds.
-    TruncateFullyTo(SnapshotId),
-    /// Write this as the content of `quorum-state`, and sync it.
-    PersistElectionState(String),
-    /// This node leads from now on. Records of earlier epochs are committed when the high
-    /// watermark has passed the start of this epoch.
-    BecameLeader {
-        /// The epoch that it leads in.
-        epoch: LeaderEpoch,
-        /// Where the epoch begins in the log.
-        epoch_start_offset: Offset,
-    },
-    /// Append this batch to the log, and sync it.
-    Append(Vec<u8>),
-    /// What stands before this offset is committed: it stays for good.
-    HighWatermarkAdvanced(Offset),
-    /// This node doesn't lead any more. What is not committed may be lost.
-    Resigned {
-        /// The epoch that it led in.
-        epoch: LeaderEpoch,
-    },
-}
-
-/// What the owner is writing to `quorum-state`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Persisting {
-    Nothing,
-    OwnVote,
-    Leadership,
-    Format,
-}
-
 /// A member of the quorum of the metadata log.
 #[derive(Clone, Debug)]
 pub struct Quorum {
     options: QuorumOptions,
-    state: State,
+    role: Role,
+    /// Invariant: what comes out after a change of it follows an [`Output::PersistElectionState`].
     election: ElectionState,
+    /// Where the leader of the epoch listens, if that is known.
+    leader_endpoint: Option<VoterEndpoint>,
     history: VoterHistory,
-    persisting: Persisting,
+    epochs: EpochHistory,
     snapshot: Option<SnapshotId>,
+    log_start_offset: Offset,
     log_end_offset: Offset,
+    /// Invariant: at most `log_end_offset`.
     synced_end_offset: Offset,
-    /// Invariant: never goes back, and is at most `synced_end_offset` of this voter.
+    /// Invariant: never goes back, and is at most `synced_end_offset` of a majority.
     high_watermark: Option<Offset>,
-    epoch_start_offset: Offset,
-    election_deadline_ms: Option<i64>,
+    /// The snapshot that the owner is putting in the log's place.
+    installing: Option<SnapshotId>,
+    connections: Connections,
+    random: u64,
+    shutting_down: bool,
     outputs: VecDeque<Output>,
+    /// Whether the owner is writing `quorum-state`.
+    persisting: bool,
 }
 
 impl Quorum {
     /// A member with what it finds on its disk. Outputs are ready at once.
     #[must_use]
-    pub fn new(now_ms: i64, options: QuorumOptions, start: Start) -> Self {
-        let mut election = start.election.unwrap_or_default();
-        if election.epoch < start.log_end_epoch {
-            // The file was lost, or is older than the log: the log is right.
-            election = ElectionState {
-                epoch: start.log_end_epoch,
-                ..ElectionState::default()
-            };
-        }
-        let state = match (election.leader, election.voted) {
-            (Some(leader), _) if leader == options.replica.id => State::Resigned,
-            (Some(_), _) => State::Follower,
-            (None, Some(voted)) if voted == options.replica => State::Candidate,
-            _ => State::Unattached,
-        };
+    pub fn new(now: Now, options: QuorumOptions, start: Start) -> Self {
+        let random = options.random_seed;
         let mut quorum = Self {
             options,
-            state,
-            election,
+            role: Role::unattached(0),
+            election: start.election.unwrap_or_default(),
+            leader_endpoint: None,
             history: start.history,
-            persisting: Persisting::Nothing,
+            epochs: start.epochs,
             snapshot: start.snapshot,
+            log_start_offset: start.log_start_offset,
             log_end_offset: start.log_end_offset,
             synced_end_offset: start.log_end_offset,
             high_watermark: None,
-            epoch_start_offset: start.log_end_offset,
-            election_deadline_ms: None,
+            installing: None,
+            connections: Connections::default(),
+            random,
+            shutting_down: false,
             outputs: VecDeque::new(),
+            persisting: false,
         };
         quorum.catch_up_with_snapshot();
-        if quorum.voters().is_only_voter(quorum.options.replica) {
-            quorum.begin_election(now_ms);
-        } else {
-            quorum.election_deadline_ms = Some(now_ms + quorum.options.election_timeout_ms);
-        }
+        quorum.resume(now);
         quorum
     }
 
@@ -228,113 +201,108 @@ impl Quorum {
         if let Some(snapshot) = self.snapshot
             && self.log_end_offset < snapshot.offset
         {
-            self.log_end_offset = snapshot.offset;
-            self.synced_end_offset = snapshot.offset;
+            self.start_log_at(snapshot);
             self.outputs.push_back(Output::TruncateFullyTo(snapshot));
         }
+    }
+
+    /// The log is empty, and begins at the end of the snapshot.
+    fn start_log_at(&mut self, snapshot: SnapshotId) {
+        self.snapshot = Some(snapshot);
+        self.log_start_offset = snapshot.offset;
+        self.log_end_offset = snapshot.offset;
+        self.synced_end_offset = snapshot.offset;
+        self.epochs = EpochHistory::of_snapshot(snapshot);
     }
 
     /// Takes what happened.
     ///
     /// # Errors
-    /// When a control record can't be written.
-    pub fn handle(&mut self, now_ms: i64, input: Input) -> Result<(), Error> {
+    /// When a control record can't be written or read, or the committed parts of two logs differ:
+    /// the node can't go on then.
+    pub fn handle(&mut self, now: Now, input: Input) -> Result<(), Error> {
         match input {
-            Input::ElectionStatePersisted => self.after_persisting(now_ms)?,
-            Input::Appended(end) => self.log_end_offset = self.log_end_offset.max(end),
+            Input::ElectionStatePersisted => self.after_persisting(now)?,
+            Input::Appended(end) => {
+                self.log_end_offset = self.log_end_offset.max(end);
+                self.answer_parked_fetches(now);
+            }
             Input::Synced(end) => {
+                let end = end.min(self.log_end_offset);
                 self.synced_end_offset = self.synced_end_offset.max(end);
-                self.advance_high_watermark();
+                self.advance_high_watermark(now)?;
             }
             Input::SnapshotTaken(id) => self.snapshot = self.snapshot.max(Some(id)),
-            Input::Resign => self.resign(now_ms),
-            Input::Tick => {
-                let due = self
-                    .election_deadline_ms
-                    .is_some_and(|deadline| deadline <= now_ms);
-                if due && self.voters().is_only_voter(self.options.replica) {
-                    self.begin_election(now_ms);
+            Input::LogStartAdvanced(offset) => {
+                self.log_start_offset = self.log_start_offset.max(offset);
+            }
+            Input::SnapshotInstalled(id, history) => self.snapshot_installed(now, id, history)?,
+            Input::Received(id, request) => self.receive(now, id, request)?,
+            Input::Answered(correlation, response) => self.answered(now, correlation, response)?,
+            Input::Failed(correlation) => {
+                if let Some(peer) = self.connections.end(correlation) {
+                    let until_ms = now.monotonic_ms + self.options.retry_backoff_ms;
+                    self.connections.back_off(peer, until_ms);
                 }
             }
+            Input::Resign => self.resign(now),
+            Input::Shutdown => {
+                self.shutting_down = true;
+                self.resign(now);
+            }
+            Input::Tick => {}
         }
+        self.act(now)
+    }
+
+    /// Does what is due.
+    fn act(&mut self, now: Now) -> Result<(), Error> {
+        self.connections.expire(now.monotonic_ms);
+        self.expire_role(now)?;
+        self.send_what_is_due(now);
         Ok(())
     }
 
-    /// The next thing to do.
+    /// The next thing to do; nothing while the owner is writing `quorum-state`.
     pub fn poll(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        if self.persisting {
+            return None;
+        }
+        let output = self.outputs.pop_front()?;
+        self.persisting = matches!(output, Output::PersistElectionState(_));
+        Some(output)
     }
 
-    /// When the next [`Input::Tick`] is due.
+    /// When the next [`Input::Tick`] is due, by the monotonic clock.
     #[must_use]
     pub fn next_deadline(&self) -> Option<i64> {
-        self.election_deadline_ms
+        let role = self.role.next_deadline(self.may_be_elected());
+        role.into_iter()
+            .chain(self.connections.next_deadline())
+            .min()
     }
 
-    /// Begins an epoch with a vote for itself.
-    fn begin_election(&mut self, now_ms: i64) {
-        self.state = State::Candidate;
-        self.election = ElectionState {
-            epoch: LeaderEpoch(self.election.epoch.0 + 1),
-            leader: None,
-            voted: Some(self.options.replica),
-        };
-        self.election_deadline_ms = Some(now_ms + self.options.election_timeout_ms);
-        self.persist(Persisting::OwnVote);
-    }
-
-    fn persist(&mut self, what: Persisting) {
-        self.persisting = what;
+    fn persist(&mut self) {
         let text = self
             .election
-            .write(self.history.kraft_version, self.voters());
+            .write(self.history.kraft_version(), self.voters());
         self.outputs.push_back(Output::PersistElectionState(text));
-    }
-
-    fn after_persisting(&mut self, now_ms: i64) -> Result<(), Error> {
-        match std::mem::replace(&mut self.persisting, Persisting::Nothing) {
-            // Its own vote is the majority of one.
-            Persisting::OwnVote if self.voters().is_only_voter(self.options.replica) => {
-                self.election.leader = Some(self.options.replica.id);
-                self.election.voted = None;
-                self.persist(Persisting::Leadership);
-            }
-            Persisting::Leadership => self.become_leader(now_ms)?,
-            Persisting::OwnVote | Persisting::Format | Persisting::Nothing => {}
-        }
-        Ok(())
-    }
-
-    fn become_leader(&mut self, now_ms: i64) -> Result<(), Error> {
-        self.state = State::Leader;
-        self.election_deadline_ms = None;
-        self.epoch_start_offset = self.log_end_offset;
-        self.outputs.push_back(Output::BecameLeader {
-            epoch: self.election.epoch,
-            epoch_start_offset: self.epoch_start_offset,
-        });
-        let id = self.options.replica.id;
-        let mut records = vec![ControlRecord::leader_change(id, self.voters(), &[id])];
-        if self.history.kraft_version == KRaftVersion::Dynamic && !self.history.voters_in_log {
-            // So far only the formatted directory of this node knows them.
-            records.push(ControlRecord::kraft_version(self.history.kraft_version));
-            records.push(ControlRecord::Voters(self.voters().to_record()));
-            self.history.voters_in_log = true;
-        }
-        self.append_control_records(now_ms, &records)
     }
 
     fn append_control_records(
         &mut self,
-        now_ms: i64,
+        now: Now,
         records: &[ControlRecord],
-    ) -> Result<(), Error> {
-        let batch = control_batch(self.place(now_ms), records)?;
-        self.log_end_offset = self
-            .log_end_offset
-            .plus(i64::try_from(records.len()).unwrap_or(0));
+    ) -> Result<Offset, Error> {
+        let place = self.place(now.wall_ms);
+        let batch = control_batch(place, records)?;
+        self.epochs.observe(place.epoch, place.base_offset);
+        for record in records {
+            self.history.observe(self.log_end_offset, record)?;
+            self.log_end_offset = self.log_end_offset.plus(1);
+        }
         self.outputs.push_back(Output::Append(batch));
-        Ok(())
+        Ok(self.log_end_offset)
     }
 
     fn place(&self, now_ms: i64) -> BatchPlace {
@@ -345,52 +313,42 @@ impl Quorum {
         }
     }
 
-    /// In a quorum of one what its voter has synced is on a majority. Nothing counts before the
-    /// first record of the leader's own epoch does (Raft §5.4.2).
-    fn advance_high_watermark(&mut self) {
-        let committed = self.synced_end_offset;
-        if self.state == State::Leader
-            && committed > self.epoch_start_offset
-            && self.high_watermark.is_none_or(|found| found < committed)
-        {
-            self.high_watermark = Some(committed);
-            self.outputs
-                .push_back(Output::HighWatermarkAdvanced(committed));
-        }
+    /// The next of the random numbers that the seed gives (SplitMix64).
+    fn next_random(&mut self, below: i64) -> i64 {
+        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.random;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        let positive = i64::try_from((mixed ^ (mixed >> 31)) >> 1).unwrap_or(0);
+        positive % below.max(1)
     }
 
-    fn resign(&mut self, now_ms: i64) {
-        let led = self.state == State::Leader;
-        self.state = State::Resigned;
-        self.persisting = Persisting::Nothing;
-        self.election_deadline_ms = Some(now_ms + self.options.election_timeout_ms);
-        if led {
-            self.outputs.push_back(Output::Resigned {
-                epoch: self.election.epoch,
-            });
-        }
+    /// When to give up on an election that begins now.
+    fn election_deadline(&mut self, now: Now) -> i64 {
+        let timeout = self.options.election_timeout_ms;
+        now.monotonic_ms + timeout + self.next_random(timeout)
     }
 
     /// A batch of records with these values for the end of the log, in the leader's epoch.
     ///
     /// # Errors
     /// When this node doesn't lead, or the batch would be too large.
-    pub fn data_batch(&self, now_ms: i64, values: &[Bytes]) -> Result<Vec<u8>, Error> {
-        if self.state != State::Leader {
+    pub fn data_batch(&self, wall_ms: i64, values: &[Bytes]) -> Result<Vec<u8>, Error> {
+        if self.state() != State::Leader {
             return Err(Error::NotLeader);
         }
-        data_batch(self.place(now_ms), values)
+        data_batch(self.place(wall_ms), values)
     }
 
     /// Lets the voters stand in the log from now on (KIP-853).
     ///
     /// # Errors
     /// When this node doesn't lead, or other voters' directories would have to be known.
-    pub fn upgrade_kraft_version(&mut self, now_ms: i64) -> Result<(), Error> {
-        if self.state != State::Leader {
+    pub fn upgrade_kraft_version(&mut self, now: Now) -> Result<(), Error> {
+        if self.state() != State::Leader {
             return Err(Error::NotLeader);
         }
-        if self.history.kraft_version == KRaftVersion::Dynamic {
+        if self.history.kraft_version() == KRaftVersion::Dynamic {
             return Ok(());
         }
         self.check_kraft_version_upgrade()?;
@@ -399,13 +357,8 @@ impl Quorum {
             ControlRecord::kraft_version(KRaftVersion::Dynamic),
             ControlRecord::Voters(voters.to_record()),
         ];
-        self.append_control_records(now_ms, &records)?;
-        self.history = VoterHistory {
-            kraft_version: KRaftVersion::Dynamic,
-            voters: Some(voters),
-            voters_in_log: true,
-        };
-        self.persist(Persisting::Format);
+        self.append_control_records(now, &records)?;
+        self.persist();
         Ok(())
     }
 
@@ -433,13 +386,24 @@ impl Quorum {
     /// What this node is in the quorum.
     #[must_use]
     pub fn state(&self) -> State {
-        self.state
+        self.role.state()
     }
 
     /// This node.
     #[must_use]
     pub fn replica(&self) -> ReplicaKey {
         self.options.replica
+    }
+
+    /// Whether this replica is a voter, and not an observer.
+    #[must_use]
+    pub fn is_voter(&self) -> bool {
+        self.voters().contains(self.options.replica)
+    }
+
+    /// Whether this replica takes part in elections.
+    fn may_be_elected(&self) -> bool {
+        self.is_voter() && !self.shutting_down && self.installing.is_none()
     }
 
     /// The newest epoch that this node has seen.
@@ -451,7 +415,7 @@ impl Quorum {
     /// The leader of that epoch, if it is known.
     #[must_use]
     pub fn leader(&self) -> Option<BrokerId> {
-        match self.state {
+        match self.state() {
             State::Leader => Some(self.options.replica.id),
             State::Follower => self.election.leader,
             _ => None,
@@ -462,18 +426,17 @@ impl Quorum {
     #[must_use]
     pub fn voters(&self) -> &VoterSet {
         self.history
-            .voters
-            .as_ref()
+            .voters()
             .unwrap_or(&self.options.configured_voters)
     }
 
     /// The finalized `kraft.version`.
     #[must_use]
     pub fn kraft_version(&self) -> KRaftVersion {
-        self.history.kraft_version
+        self.history.kraft_version()
     }
 
-    /// What the control records say so far, for the next snapshot.
+    /// What the control records say so far.
     #[must_use]
     pub fn history(&self) -> &VoterHistory {
         &self.history
@@ -491,19 +454,37 @@ impl Quorum {
         self.log_end_offset
     }
 
+    /// The epoch of the last record, or of the snapshot where the log is empty.
+    fn log_end_epoch(&self) -> LeaderEpoch {
+        self.epochs.last().unwrap_or_default()
+    }
+
     /// The newest snapshot: what stands before it may be deleted from the log.
     #[must_use]
     pub fn snapshot(&self) -> Option<SnapshotId> {
         self.snapshot
     }
 
-    /// A snapshot of the records before the high watermark, with the voters in front.
+    /// Whether a shutdown has nothing left to tell the others.
     #[must_use]
-    pub fn new_snapshot(&self, last_contained_log_timestamp: i64, values: Vec<Bytes>) -> Snapshot {
+    pub fn is_shutdown_complete(&self) -> bool {
+        self.shutting_down && !self.role.has_epoch_to_end()
+    }
+
+    /// A snapshot with the voters in front, of the records before `end`; that is at most the high
+    /// watermark.
+    #[must_use]
+    pub fn new_snapshot(
+        &self,
+        end: Offset,
+        last_contained_log_timestamp: i64,
+        values: Vec<Bytes>,
+    ) -> Snapshot {
+        let (kraft_version, voters) = self.history.before(end);
         Snapshot {
             last_contained_log_timestamp,
-            kraft_version: self.history.kraft_version,
-            voters: self.history.voters.clone(),
+            kraft_version,
+            voters: voters.cloned(),
             values,
         }
     }

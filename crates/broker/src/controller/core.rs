@@ -20,8 +20,8 @@ use ottla_protocol::{ErrorCode, KafkaString};
 use ottla_raft::quorum::VoterHistory;
 use ottla_raft::snapshot::Snapshot;
 use ottla_raft::{
-    ElectionState, Input, Output, Quorum, QuorumOptions, ReplicaKey, SnapshotId, Start, State,
-    VoterEndpoint, VoterSet,
+    ElectionState, EpochHistory, Input, Now, Output, Quorum, QuorumOptions, ReplicaKey, SnapshotId,
+    Start, State, VoterEndpoint, VoterSet,
 };
 
 use super::metadata_log::{LogRecord, MetadataLog, read_snapshot};
@@ -97,6 +97,7 @@ pub(crate) struct Core {
 struct Loaded {
     loader: ImageLoader,
     history: VoterHistory,
+    epochs: EpochHistory,
     snapshot: Option<SnapshotId>,
     applied_offset: Offset,
     applied_epoch: LeaderEpoch,
@@ -125,16 +126,21 @@ impl Core {
                 path: log.quorum_state_path(),
                 reason: error.to_string(),
             })?;
-        let log_end_epoch = log.last_epoch().max(loaded.applied_epoch);
+        // What stands before the snapshot is served from the snapshot.
+        let log_start_offset = loaded
+            .snapshot
+            .map_or(Offset(0), |snapshot| snapshot.offset);
         let start = Start {
             election,
             snapshot: loaded.snapshot,
             log_end_offset: log.end_offset(),
-            log_end_epoch,
+            log_start_offset,
+            epochs: loaded.epochs,
             history: loaded.history,
         };
         let replica = ReplicaKey::new(BrokerId(options.node_id), directory_id);
-        let quorum = Quorum::new(now_ms, quorum_options(options, replica), start);
+        let quorum_options = quorum_options(options, replica, environment.random.next_u64());
+        let quorum = Quorum::new(now(environment), quorum_options, start);
         if !quorum.voters().is_only_voter(replica) {
             return Err(Error::Configuration(
                 "the metadata quorum has voters other than this node, or none: a cluster is not served yet".to_owned(),
@@ -193,13 +199,15 @@ impl Core {
 
     /// Does what consensus asks for, in its order.
     fn drive(&mut self) -> Result<(), Error> {
-        let now_ms = self.environment.clock.wall_ms();
         while let Some(output) = self.quorum.poll() {
+            let now = now(&self.environment);
             match output {
-                Output::TruncateFullyTo(snapshot) => self.log.start_at(snapshot.offset, now_ms)?,
+                Output::TruncateFullyTo(snapshot) => {
+                    self.log.start_at(snapshot.offset, now.wall_ms)?;
+                }
                 Output::PersistElectionState(text) => {
                     self.log.write_quorum_state(&text)?;
-                    self.quorum.handle(now_ms, Input::ElectionStatePersisted)?;
+                    self.quorum.handle(now, Input::ElectionStatePersisted)?;
                 }
                 Output::BecameLeader {
                     epoch,
@@ -211,6 +219,12 @@ impl Core {
                     self.log.set_high_watermark(offset);
                 }
                 Output::Resigned { epoch } => self.resign(epoch),
+                // A node with other voters, or none, is refused when it opens.
+                other => {
+                    return Err(Error::Configuration(format!(
+                        "a metadata quorum of one has nobody to ask: {other:?}"
+                    )));
+                }
             }
         }
         Ok(())
@@ -219,8 +233,9 @@ impl Core {
     fn append_batch(&mut self, batch: &[u8]) -> Result<(), Error> {
         let now_ms = self.environment.clock.wall_ms();
         self.log.append(batch, now_ms)?;
+        let end = self.log.end_offset();
         self.quorum
-            .handle(now_ms, Input::Appended(self.log.end_offset()))?;
+            .handle(now(&self.environment), Input::Appended(end))?;
         self.needs_sync = true;
         self.last_append_ms = self.environment.clock.monotonic_ms();
         Ok(())
@@ -300,8 +315,8 @@ impl Core {
         };
         let decision = decisions.decide_update_features(request, request_version, kraft_version);
         if decision.response.kraft_version.is_some() {
-            let now_ms = self.environment.clock.wall_ms();
-            if let Err(error) = self.quorum.upgrade_kraft_version(now_ms) {
+            let now = now(&self.environment);
+            if let Err(error) = self.quorum.upgrade_kraft_version(now) {
                 let refused = UpdateFeaturesResponse {
                     error_code: ErrorCode::INVALID_UPDATE_VERSION.0,
                     error_message: Some(KafkaString::from(error.to_string())),
@@ -370,9 +385,9 @@ impl Core {
         // What an epoch begins with is committed before anything is decided in it.
         while self.needs_sync {
             self.needs_sync = false;
-            let now_ms = self.environment.clock.wall_ms();
             let end = self.log.sync()?;
-            self.quorum.handle(now_ms, Input::Synced(end))?;
+            self.quorum
+                .handle(now(&self.environment), Input::Synced(end))?;
             self.drive()?;
             self.activate()?;
         }
@@ -440,8 +455,8 @@ impl Core {
         if node.state() == NodeState::Stopped {
             return;
         }
-        let wall_ms = self.environment.clock.wall_ms();
-        if let Err(error) = self.quorum.handle(wall_ms, Input::Tick) {
+        let now = now(&self.environment);
+        if let Err(error) = self.quorum.handle(now, Input::Tick) {
             node.fail(format!("the controller cannot go on: {error}"));
         }
         self.drive_or_fail(node);
@@ -531,12 +546,13 @@ impl Core {
         let now_ms = self.environment.clock.wall_ms();
         let bytes = self
             .quorum
-            .new_snapshot(self.applied_timestamp, values)
+            .new_snapshot(id.offset, self.applied_timestamp, values)
             .write(id.epoch, now_ms)?;
         self.log.write_snapshot(id, &bytes)?;
         self.log
             .delete_before_snapshots(self.snapshots.retention_bytes, now_ms)?;
-        self.quorum.handle(now_ms, Input::SnapshotTaken(id))?;
+        self.quorum
+            .handle(now(&self.environment), Input::SnapshotTaken(id))?;
         tracing::info!(%id, "metadata snapshot written");
         Ok(())
     }
@@ -550,8 +566,7 @@ impl Core {
     /// Gives the leadership up and puts everything on disk.
     pub(crate) fn close(&mut self) -> Result<(), Error> {
         if self.quorum.state() == State::Leader {
-            let now_ms = self.environment.clock.wall_ms();
-            self.quorum.handle(now_ms, Input::Resign)?;
+            self.quorum.handle(now(&self.environment), Input::Resign)?;
             self.drive()?;
         }
         self.log.close()
@@ -572,7 +587,15 @@ fn schedule_elections(node: &Arc<Node>, interval_ms: i64, decide: DecideElection
     });
 }
 
-fn quorum_options(options: &NodeOptions, replica: ReplicaKey) -> QuorumOptions {
+/// The time, as consensus takes it.
+fn now(environment: &Environment) -> Now {
+    Now {
+        monotonic_ms: environment.clock.monotonic_ms(),
+        wall_ms: environment.clock.wall_ms(),
+    }
+}
+
+fn quorum_options(options: &NodeOptions, replica: ReplicaKey, random_seed: u64) -> QuorumOptions {
     let listener = options
         .controller_listeners
         .first()
@@ -582,7 +605,6 @@ fn quorum_options(options: &NodeOptions, replica: ReplicaKey) -> QuorumOptions {
         .iter()
         .map(|(id, host, port)| (*id, host.as_str(), *port));
     QuorumOptions {
-        replica,
         endpoints: options
             .controller_listeners
             .iter()
@@ -594,6 +616,7 @@ fn quorum_options(options: &NodeOptions, replica: ReplicaKey) -> QuorumOptions {
             .collect(),
         configured_voters: VoterSet::of_configuration(listener, voters),
         election_timeout_ms: options.broker.controller_quorum_election_timeout_ms,
+        ..QuorumOptions::new(replica, random_seed)
     }
 }
 
@@ -617,6 +640,7 @@ fn load(log: &mut MetadataLog) -> Result<Loaded, Error> {
     let mut loaded = Loaded {
         loader: ImageLoader::default(),
         history: VoterHistory::default(),
+        epochs: EpochHistory::default(),
         snapshot: None,
         applied_offset: Offset(0),
         applied_epoch: LeaderEpoch(0),
@@ -628,6 +652,7 @@ fn load(log: &mut MetadataLog) -> Result<Loaded, Error> {
             .loader
             .load_snapshot(&MetadataImage::default(), &records)?;
         loaded.history = VoterHistory::of_snapshot(&snapshot, id);
+        loaded.epochs = EpochHistory::of_snapshot(id);
         loaded.snapshot = Some(id);
         loaded.applied_offset = id.offset;
         loaded.applied_epoch = id.epoch;
@@ -641,9 +666,12 @@ fn load(log: &mut MetadataLog) -> Result<Loaded, Error> {
         for record in records {
             match &record.record {
                 LogRecord::Metadata(metadata) => loaded.loader.replay(metadata)?,
-                LogRecord::Control(control) => loaded.history.observe(control)?,
+                LogRecord::Control(control) => {
+                    loaded.history.observe(Offset(record.offset), control)?;
+                }
                 LogRecord::Other => {}
             }
+            loaded.epochs.observe(record.epoch, Offset(record.offset));
             loaded.applied_offset = Offset(record.offset + 1);
             loaded.applied_epoch = record.epoch;
             loaded.applied_timestamp = record.timestamp;

@@ -81,10 +81,6 @@ impl MetadataLog {
         self.log.log_end_offset()
     }
 
-    pub(super) fn last_epoch(&self) -> LeaderEpoch {
-        self.log.latest_leader_epoch().unwrap_or(LeaderEpoch(0))
-    }
-
     /// Appends a batch that stands at the end of the log.
     pub(super) fn append(&mut self, batch: &[u8], now_ms: i64) -> Result<(), Error> {
         self.log

@@ -11,6 +11,20 @@ const CHECKPOINT: &[u8] = include_bytes!(
     "../../../metadata/testdata/kafka-4.3.1/kraft-version-1/00000000000000000000-0000000000.checkpoint"
 );
 
+fn at(ms: i64) -> Now {
+    Now {
+        monotonic_ms: ms,
+        wall_ms: ms,
+    }
+}
+
+/// A log of one epoch.
+fn one_epoch(epoch: i32) -> EpochHistory {
+    let mut epochs = EpochHistory::default();
+    epochs.observe(LeaderEpoch(epoch), Offset(0));
+    epochs
+}
+
 /// A quorum and what its owner keeps: the file, the log, and what is visible outside.
 struct Node {
     quorum: Quorum,
@@ -37,7 +51,7 @@ impl Node {
                     self.events.push("persist".to_owned());
                     self.quorum_state = text;
                     self.quorum
-                        .handle(now_ms, Input::ElectionStatePersisted)
+                        .handle(at(now_ms), Input::ElectionStatePersisted)
                         .unwrap();
                 }
                 Output::Append(batch) => {
@@ -50,6 +64,7 @@ impl Node {
                 }
                 Output::TruncateFullyTo(id) => self.events.push(format!("truncate to {id}")),
                 Output::Resigned { epoch } => self.events.push(format!("resigned {epoch}")),
+                other => panic!("a quorum of one has nobody to ask: {other:?}"),
             }
         }
     }
@@ -58,8 +73,10 @@ impl Node {
         let header = batches(batch).next().unwrap().unwrap().header();
         self.log.extend_from_slice(batch);
         let end = Offset(header.next_offset());
-        self.quorum.handle(now_ms, Input::Appended(end)).unwrap();
-        self.quorum.handle(now_ms, Input::Synced(end)).unwrap();
+        self.quorum
+            .handle(at(now_ms), Input::Appended(end))
+            .unwrap();
+        self.quorum.handle(at(now_ms), Input::Synced(end)).unwrap();
     }
 }
 
@@ -73,10 +90,9 @@ fn endpoint() -> VoterEndpoint {
 
 fn options(directory_id: Uuid, configured_voters: VoterSet) -> QuorumOptions {
     QuorumOptions {
-        replica: ReplicaKey::new(BrokerId(1), directory_id),
         endpoints: vec![endpoint()],
         configured_voters,
-        election_timeout_ms: 1_000,
+        ..QuorumOptions::new(ReplicaKey::new(BrokerId(1), directory_id), 1)
     }
 }
 
@@ -98,7 +114,7 @@ fn the_first_epoch_of_a_formatted_node_is_written_as_kafka_does() {
         history: VoterHistory::of_snapshot(&snapshot, SnapshotId::BOOTSTRAP),
         ..Start::default()
     };
-    let quorum = Quorum::new(now_ms, options(directory, VoterSet::default()), start);
+    let quorum = Quorum::new(at(now_ms), options(directory, VoterSet::default()), start);
     let mut node = Node::new(quorum);
     node.run(now_ms);
     assert_eq!(node.log, first.as_bytes());
@@ -138,10 +154,10 @@ fn a_restart_begins_a_new_epoch() {
     let start = Start {
         election: Some(election),
         log_end_offset: Offset(100),
-        log_end_epoch: LeaderEpoch(4),
+        epochs: one_epoch(4),
         ..Start::default()
     };
-    let quorum = Quorum::new(5, options(Uuid([3; 16]), one_static_voter()), start);
+    let quorum = Quorum::new(at(5), options(Uuid([3; 16]), one_static_voter()), start);
     assert_eq!(quorum.leader(), None);
     let mut node = Node::new(quorum);
     node.run(5);
@@ -161,11 +177,11 @@ fn a_restart_begins_a_new_epoch() {
 fn a_lost_quorum_state_gives_way_to_the_log() {
     let start = Start {
         log_end_offset: Offset(9),
-        log_end_epoch: LeaderEpoch(7),
+        epochs: one_epoch(7),
         ..Start::default()
     };
     let mut node = Node::new(Quorum::new(
-        0,
+        at(0),
         options(Uuid::ONE, one_static_voter()),
         start,
     ));
@@ -180,20 +196,20 @@ fn nothing_is_committed_before_the_leaders_own_epoch_is() {
         log_end_offset: Offset(50),
         ..Start::default()
     };
-    let mut quorum = Quorum::new(0, options(Uuid::ONE, one_static_voter()), start);
-    quorum.handle(0, Input::Synced(Offset(50))).unwrap();
+    let mut quorum = Quorum::new(at(0), options(Uuid::ONE, one_static_voter()), start);
+    quorum.handle(at(0), Input::Synced(Offset(50))).unwrap();
     assert_eq!(quorum.high_watermark(), None);
     while let Some(output) = quorum.poll() {
         if matches!(output, Output::PersistElectionState(_)) {
-            quorum.handle(0, Input::ElectionStatePersisted).unwrap();
+            quorum.handle(at(0), Input::ElectionStatePersisted).unwrap();
         }
     }
     assert_eq!(quorum.state(), State::Leader);
-    quorum.handle(0, Input::Synced(Offset(50))).unwrap();
+    quorum.handle(at(0), Input::Synced(Offset(50))).unwrap();
     assert_eq!(quorum.high_watermark(), None);
-    quorum.handle(0, Input::Appended(Offset(51))).unwrap();
+    quorum.handle(at(0), Input::Appended(Offset(51))).unwrap();
     assert_eq!(quorum.high_watermark(), None, "it may be lost yet");
-    quorum.handle(0, Input::Synced(Offset(51))).unwrap();
+    quorum.handle(at(0), Input::Synced(Offset(51))).unwrap();
     assert_eq!(quorum.high_watermark(), Some(Offset(51)));
 }
 
@@ -206,11 +222,11 @@ fn a_log_behind_its_snapshot_starts_at_the_snapshot() {
     let start = Start {
         snapshot: Some(id),
         log_end_offset: Offset(400),
-        log_end_epoch: LeaderEpoch(3),
+        epochs: one_epoch(3),
         ..Start::default()
     };
     let mut node = Node::new(Quorum::new(
-        0,
+        at(0),
         options(Uuid::ONE, one_static_voter()),
         start,
     ));
@@ -221,17 +237,21 @@ fn a_log_behind_its_snapshot_starts_at_the_snapshot() {
 
 #[test]
 fn who_resigned_leads_again_after_the_timeout() {
-    let quorum = Quorum::new(0, options(Uuid::ONE, one_static_voter()), Start::default());
+    let quorum = Quorum::new(
+        at(0),
+        options(Uuid::ONE, one_static_voter()),
+        Start::default(),
+    );
     let mut node = Node::new(quorum);
     node.run(0);
-    node.quorum.handle(10, Input::Resign).unwrap();
+    node.quorum.handle(at(10), Input::Resign).unwrap();
     node.run(10);
     assert_eq!(node.events.last().unwrap(), "resigned 1");
     assert!(node.quorum.data_batch(10, &[]).is_err());
     assert_eq!(node.quorum.next_deadline(), Some(1_010));
-    node.quorum.handle(1_009, Input::Tick).unwrap();
+    node.quorum.handle(at(1_009), Input::Tick).unwrap();
     assert_eq!(node.quorum.poll(), None);
-    node.quorum.handle(1_010, Input::Tick).unwrap();
+    node.quorum.handle(at(1_010), Input::Tick).unwrap();
     node.run(1_010);
     assert_eq!(
         (node.quorum.epoch(), node.quorum.state()),
@@ -247,7 +267,7 @@ fn a_wiped_directory_does_not_elect_itself() {
         history: VoterHistory::of_snapshot(&snapshot, SnapshotId::BOOTSTRAP),
         ..Start::default()
     };
-    let mut quorum = Quorum::new(0, options(Uuid([1; 16]), VoterSet::default()), start);
+    let mut quorum = Quorum::new(at(0), options(Uuid([1; 16]), VoterSet::default()), start);
     assert_eq!(quorum.poll(), None);
     assert_eq!(quorum.state(), State::Unattached);
 }
@@ -256,11 +276,15 @@ fn a_wiped_directory_does_not_elect_itself() {
 #[test]
 fn static_voters_move_into_the_log() {
     let directory: Uuid = "J99mnO2cPFzABx7fOpgZlQ".parse().unwrap();
-    let quorum = Quorum::new(0, options(directory, one_static_voter()), Start::default());
+    let quorum = Quorum::new(
+        at(0),
+        options(directory, one_static_voter()),
+        Start::default(),
+    );
     let mut node = Node::new(quorum);
     node.run(0);
     assert!(node.quorum_state.contains(r#""data_version":0"#));
-    node.quorum.upgrade_kraft_version(1).unwrap();
+    node.quorum.upgrade_kraft_version(at(1)).unwrap();
     node.run(1);
     assert!(
         node.quorum_state
@@ -276,17 +300,21 @@ fn static_voters_move_into_the_log() {
         let control = ControlRecord::decode(record.key.unwrap(), value)
             .unwrap()
             .unwrap();
-        history.observe(&control).unwrap();
+        history.observe(Offset(record.offset), &control).unwrap();
     }
     assert_eq!(&history, node.quorum.history());
-    let voter = history.voters.unwrap().get(BrokerId(1)).unwrap().clone();
+    let voter = history.voters().unwrap().get(BrokerId(1)).unwrap().clone();
     assert_eq!(voter.key.directory_id, directory);
     assert_eq!(voter.endpoints, [endpoint()]);
 }
 
 #[test]
 fn the_leader_describes_the_quorum() {
-    let quorum = Quorum::new(0, options(Uuid::ONE, one_static_voter()), Start::default());
+    let quorum = Quorum::new(
+        at(0),
+        options(Uuid::ONE, one_static_voter()),
+        Start::default(),
+    );
     let mut node = Node::new(quorum);
     node.run(0);
     let request = |name: &str, index: i32| DescribeQuorumRequest {
