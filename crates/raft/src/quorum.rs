@@ -43,6 +43,7 @@ mod messages;
 mod peers;
 mod replication;
 mod role;
+mod voter_change;
 
 pub use exchange::{
     Content, CorrelationId, Destination, Input, Now, Output, Request, RequestId, Response,
@@ -79,6 +80,8 @@ pub struct QuorumOptions {
     pub request_timeout_ms: i64,
     /// `controller.quorum.retry.backoff.ms`
     pub retry_backoff_ms: i64,
+    /// `controller.quorum.auto.join.enable`: whether this node, a controller, makes itself a voter.
+    pub auto_join: bool,
     /// How many bytes of records to ask for at a time.
     pub fetch_bytes_max: i32,
     /// Where the machine's random choices begin. Nodes of a cluster must differ in it.
@@ -100,6 +103,7 @@ impl QuorumOptions {
             election_backoff_max_ms: 1_000,
             request_timeout_ms: 2_000,
             retry_backoff_ms: 20,
+            auto_join: false,
             fetch_bytes_max: 1 << 20,
             random_seed,
         }
@@ -276,7 +280,9 @@ impl Quorum {
     /// When the next [`Input::Tick`] is due, by the monotonic clock.
     #[must_use]
     pub fn next_deadline(&self) -> Option<i64> {
-        let role = self.role.next_deadline(self.may_be_elected());
+        let role = self
+            .role
+            .next_deadline(self.may_be_elected(), self.shutting_down);
         role.into_iter()
             .chain(self.connections.next_deadline())
             .min()
@@ -351,8 +357,7 @@ impl Quorum {
         if self.history.kraft_version() == KRaftVersion::Dynamic {
             return Ok(());
         }
-        self.check_kraft_version_upgrade()?;
-        let voters = VoterSet::new([self.own_voter()]);
+        let voters = self.voters_with_directories()?;
         let records = [
             ControlRecord::kraft_version(KRaftVersion::Dynamic),
             ControlRecord::Voters(voters.to_record()),
@@ -367,11 +372,22 @@ impl Quorum {
     /// # Errors
     /// When other voters' directories would have to be known.
     pub fn check_kraft_version_upgrade(&self) -> Result<(), Error> {
-        if self.voters().is_only_voter(self.options.replica) {
-            return Ok(());
-        }
-        let message = "the directory of every voter must be known before kraft.version is 1";
-        Err(Error::InvalidUpdate(message.to_owned()))
+        self.voters_with_directories().map(|_| ())
+    }
+
+    /// The static voters as they told of themselves (UpdateRaftVoter).
+    fn voters_with_directories(&self) -> Result<VoterSet, Error> {
+        let told = |id: BrokerId| match &self.role {
+            _ if id == self.options.replica.id => Some(self.own_voter()),
+            Role::Leader(leader) => leader.updates.get(&id).cloned(),
+            _ => None,
+        };
+        let voters = self.voters().iter().map(|voter| told(voter.key.id));
+        let known: Option<Vec<Voter>> = voters.collect();
+        known.map(VoterSet::new).ok_or_else(|| {
+            let message = "the directory of every voter must be known before kraft.version is 1";
+            Error::InvalidUpdate(message.to_owned())
+        })
     }
 
     fn own_voter(&self) -> Voter {

@@ -63,7 +63,13 @@ impl Quorum {
     /// What the role does when its time is up.
     pub(super) fn expire_role(&mut self, now: Now) -> Result<(), Error> {
         let due = |deadline_ms: i64| deadline_ms <= now.monotonic_ms;
-        if !self.may_be_elected() && !matches!(self.role, Role::Leader(_)) {
+        // A leader that was removed goes on as an observer.
+        let goes_on = match self.role {
+            Role::Leader(_) => true,
+            Role::Resigned(_) => !self.shutting_down,
+            _ => self.may_be_elected(),
+        };
+        if !goes_on {
             return Ok(());
         }
         match &self.role {
@@ -156,6 +162,8 @@ impl Quorum {
             has_fetched: false,
             snapshot: None,
             leader_high_watermark: Offset(0),
+            update_deadline_ms: now.monotonic_ms + self.options.fetch_timeout_ms,
+            has_updated_leader: false,
         }
     }
 

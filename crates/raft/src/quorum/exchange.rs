@@ -4,9 +4,10 @@ use bytes::Bytes;
 use ottla_protocol::KafkaString;
 use ottla_protocol::ids::{BrokerId, LeaderEpoch, Offset};
 use ottla_protocol::messages::{
-    BeginQuorumEpochRequest, BeginQuorumEpochResponse, EndQuorumEpochRequest,
-    EndQuorumEpochResponse, FetchRequest, FetchResponse, FetchSnapshotRequest,
-    FetchSnapshotResponse, VoteRequest, VoteResponse,
+    AddRaftVoterRequest, AddRaftVoterResponse, BeginQuorumEpochRequest, BeginQuorumEpochResponse,
+    EndQuorumEpochRequest, EndQuorumEpochResponse, FetchRequest, FetchResponse,
+    FetchSnapshotRequest, FetchSnapshotResponse, RemoveRaftVoterRequest, RemoveRaftVoterResponse,
+    UpdateRaftVoterRequest, UpdateRaftVoterResponse, VoteRequest, VoteResponse,
 };
 
 use crate::snapshot::SnapshotId;
@@ -34,6 +35,12 @@ pub enum Request {
     Fetch(FetchRequest),
     /// A replica asks for a part of a snapshot (KIP-630).
     FetchSnapshot(FetchSnapshotRequest),
+    /// Adds a voter (KIP-853).
+    AddRaftVoter(AddRaftVoterRequest),
+    /// Removes a voter (KIP-853).
+    RemoveRaftVoter(RemoveRaftVoterRequest),
+    /// Tells a voter's endpoints and the versions that it supports (KIP-853).
+    UpdateRaftVoter(UpdateRaftVoterRequest),
 }
 
 /// The response to a [`Request`].
@@ -49,6 +56,12 @@ pub enum Response {
     Fetch(FetchResponse),
     /// To [`Request::FetchSnapshot`].
     FetchSnapshot(FetchSnapshotResponse),
+    /// To [`Request::AddRaftVoter`].
+    AddRaftVoter(AddRaftVoterResponse),
+    /// To [`Request::RemoveRaftVoter`].
+    RemoveRaftVoter(RemoveRaftVoterResponse),
+    /// To [`Request::UpdateRaftVoter`].
+    UpdateRaftVoter(UpdateRaftVoterResponse),
 }
 
 /// Names a request that came in, for its response. The owner chooses it.

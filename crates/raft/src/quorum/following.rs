@@ -34,7 +34,17 @@ impl Quorum {
         if waits || self.shutting_down || self.connections.has_in_flight() {
             return;
         }
-        let request = match follower.snapshot {
+        let snapshot = follower.snapshot;
+        if let Some(request) = self.voter_request(now) {
+            let period_ms = self.options.fetch_timeout_ms;
+            if self.send_to_leader(now, request)
+                && let Role::Follower(follower) = &mut self.role
+            {
+                follower.update_deadline_ms = now.monotonic_ms + period_ms;
+            }
+            return;
+        }
+        let request = match snapshot {
             Some(snapshot) => self.snapshot_fetch_request(snapshot),
             None => self.fetch_request(),
         };

@@ -285,6 +285,10 @@ pub(super) fn top_level_error(response: &Response) -> ErrorCode {
         Response::EndQuorumEpoch(response) => response.error_code,
         Response::Fetch(response) => response.error_code,
         Response::FetchSnapshot(response) => response.error_code,
+        Response::AddRaftVoter(response) => response.error_code,
+        Response::RemoveRaftVoter(response) => response.error_code,
+        // Its error goes with what it says of the leader.
+        Response::UpdateRaftVoter(_) => 0,
     })
 }
 

@@ -32,6 +32,9 @@ impl Quorum {
                     .push_back(Output::Respond(id, response, content));
                 return Ok(());
             }
+            Request::AddRaftVoter(request) => return self.receive_add(now, id, &request),
+            Request::RemoveRaftVoter(request) => return self.receive_remove(now, id, &request),
+            Request::UpdateRaftVoter(request) => self.receive_update(now, &request)?,
         };
         self.respond(id, response);
         Ok(())
@@ -67,6 +70,9 @@ impl Quorum {
                 Response::FetchSnapshot(response) => {
                     self.snapshot_fetch_answered(now, peer, &response)
                 }
+                Response::UpdateRaftVoter(response) => self.update_answered(now, &response),
+                // Whether it is a voter now, the log tells.
+                Response::AddRaftVoter(_) | Response::RemoveRaftVoter(_) => true,
             };
         if !accepted {
             let until_ms = now.monotonic_ms + self.options.retry_backoff_ms;

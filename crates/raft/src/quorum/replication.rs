@@ -68,6 +68,7 @@ impl Quorum {
         for fetch in due {
             self.complete_fetch(fetch, None);
         }
+        self.complete_change(now);
     }
 
     /// The voter is there, and follows: so the leader still has a majority, or not.
@@ -75,12 +76,14 @@ impl Quorum {
         if !self.voters().contains(replica) || replica.id == self.options.replica.id {
             return;
         }
+        let others = self.other_voters();
         let majority = self.voters().len() / 2 + 1;
         let needed = majority - usize::from(self.is_voter());
         let check_ms = self.options.fetch_timeout_ms * 3 / 2;
         if let Role::Leader(leader) = &mut self.role {
             leader.unreached.remove(&replica.id);
             leader.fetched.insert(replica.id);
+            leader.fetched.retain(|id| others.contains(id));
             if leader.fetched.len() >= needed {
                 leader.fetched.clear();
                 leader.check_quorum_deadline_ms = now.monotonic_ms + check_ms;
@@ -290,6 +293,9 @@ impl Quorum {
 
     /// This node doesn't lead any more.
     pub(super) fn refuse_waiting(&mut self, leader: Leader) {
+        if let Some((id, change)) = leader.pending_change.and_then(|change| change.asked) {
+            self.respond(id, change.answer(ErrorCode::NOT_LEADER_OR_FOLLOWER));
+        }
         for fetch in leader.parked {
             let response = self.empty_fetch_answer(ErrorCode::NOT_LEADER_OR_FOLLOWER);
             self.respond(fetch.id, response);
@@ -318,6 +324,7 @@ impl Quorum {
         self.high_watermark = Some(committed);
         self.outputs
             .push_back(Output::HighWatermarkAdvanced(committed));
+        self.complete_change(now);
         self.answer_parked_fetches(now);
         let voters_committed = self.history.last_offset() < Some(committed);
         if self.state() == State::Leader && !self.is_voter() && voters_committed {

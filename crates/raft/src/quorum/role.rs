@@ -7,8 +7,9 @@ use ottla_protocol::messages::FetchRequest;
 
 use super::State;
 use super::exchange::RequestId;
+use super::voter_change::PendingChange;
 use crate::snapshot::SnapshotId;
-use crate::voters::{ReplicaKey, VoterEndpoint, VoterSet};
+use crate::voters::{ReplicaKey, Voter, VoterEndpoint, VoterSet};
 
 #[derive(Clone, Debug)]
 pub(super) enum Role {
@@ -67,6 +68,10 @@ pub(super) struct Leader {
     /// Those voters: they have neither fetched nor answered since the last round.
     pub(super) unreached: BTreeSet<BrokerId>,
     pub(super) parked: Vec<ParkedFetch>,
+    /// What static voters told of themselves.
+    pub(super) updates: BTreeMap<BrokerId, Voter>,
+    /// Invariant: no other change begins while there is one.
+    pub(super) pending_change: Option<PendingChange>,
 }
 
 /// How far a replica has come.
@@ -98,6 +103,10 @@ pub(super) struct Follower {
     pub(super) snapshot: Option<SnapshotFetch>,
     /// What the leader last said is committed.
     pub(super) leader_high_watermark: Offset,
+    /// When to tell the leader of itself again.
+    pub(super) update_deadline_ms: i64,
+    /// Whether the leader knows this static voter's directory.
+    pub(super) has_updated_leader: bool,
 }
 
 /// A snapshot on its way from the leader.
@@ -136,10 +145,13 @@ impl Role {
     }
 
     /// When its time is up; who can't be elected waits for no election.
-    pub(super) fn next_deadline(&self, may_be_elected: bool) -> Option<i64> {
+    pub(super) fn next_deadline(&self, may_be_elected: bool, shutting_down: bool) -> Option<i64> {
         let election = match self {
             Self::Leader(leader) => return leader.next_deadline(),
-            Self::Resigned(resigned) => resigned.election_deadline_ms,
+            Self::Resigned(resigned) if !shutting_down => {
+                return Some(resigned.election_deadline_ms);
+            }
+            Self::Resigned(_) => return None,
             Self::Unattached {
                 election_deadline_ms,
             } => *election_deadline_ms,
@@ -166,6 +178,8 @@ impl Leader {
             begin_epoch_deadline_ms: i64::MAX,
             unreached,
             parked: Vec::new(),
+            updates: BTreeMap::new(),
+            pending_change: None,
         }
     }
 
@@ -189,8 +203,9 @@ impl Leader {
         let quorum = [self.check_quorum_deadline_ms, self.begin_epoch_deadline_ms];
         quorum
             .into_iter()
-            .filter(|deadline| *deadline != i64::MAX)
             .chain(parked)
+            .chain(self.pending_change.iter().map(|change| change.deadline_ms))
+            .filter(|deadline| *deadline != i64::MAX)
             .min()
     }
 

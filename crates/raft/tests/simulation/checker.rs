@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use ottla_protocol::ErrorCode;
 use ottla_protocol::ids::{BrokerId, LeaderEpoch, Offset};
+use ottla_raft::quorum::Response;
 use ottla_raft::{ElectionState, SnapshotId, VoterSet};
 
 use crate::node::{Node, Stored};
@@ -11,6 +13,8 @@ use crate::node::{Node, Stored};
 #[derive(Default)]
 pub(crate) struct Checker {
     leaders: BTreeMap<LeaderEpoch, BrokerId>,
+    /// How many changes of the voters were made.
+    pub(crate) changes: usize,
     /// All that any node ever took for committed.
     committed: Vec<Stored>,
 }
@@ -23,6 +27,23 @@ impl Checker {
 
     pub(crate) fn committed_end(&self) -> Offset {
         self.committed.last().map_or(Offset(0), |last| last.next)
+    }
+
+    /// A change of the voters was made, or refused with one of Kafka's reasons.
+    pub(crate) fn change_answered(&mut self, response: &Response) {
+        let error = match response {
+            Response::AddRaftVoter(response) => response.error_code,
+            Response::RemoveRaftVoter(response) => response.error_code,
+            other => panic!("nobody asked for {other:?}"),
+        };
+        match ErrorCode(error) {
+            ErrorCode::NONE => self.changes += 1,
+            ErrorCode::REQUEST_TIMED_OUT
+            | ErrorCode::NOT_LEADER_OR_FOLLOWER
+            | ErrorCode::DUPLICATE_VOTER
+            | ErrorCode::VOTER_NOT_FOUND => {}
+            other => panic!("a change is refused with {other:?}"),
+        }
     }
 
     /// The committed values before an offset.

@@ -4,13 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use ottla_protocol::ids::{BrokerId, Offset};
+use ottla_protocol::messages::add_raft_voter_request::Listener;
+use ottla_protocol::messages::{AddRaftVoterRequest, RemoveRaftVoterRequest};
 use ottla_protocol::{KafkaString, Message, Uuid};
 use ottla_raft::quorum::{
     Content, CorrelationId, Destination, Request, RequestId, Response, VoterHistory,
 };
 use ottla_raft::snapshot::Snapshot;
 use ottla_raft::{
-    Input, Output, QuorumOptions, ReplicaKey, SnapshotId, State, VoterEndpoint, VoterSet,
+    Input, KRaftVersion, Output, QuorumOptions, ReplicaKey, SnapshotId, State, Voter,
+    VoterEndpoint, VoterSet,
 };
 
 use crate::checker::Checker;
@@ -72,6 +75,7 @@ enum Event {
     },
     Client,
     Nemesis,
+    ChangeVoters,
 }
 
 /// Who waits for the response to a request.
@@ -105,6 +109,86 @@ fn directory(node: usize) -> Uuid {
 }
 
 impl Cluster {
+    /// A cluster whose voters stand in the log and change, with nodes that may become voters.
+    pub(crate) fn with_dynamic_voters(
+        seed: u64,
+        voters: usize,
+        observers: usize,
+        faults: Faults,
+    ) -> Self {
+        let all = i32::try_from(voters + observers).unwrap();
+        let mut cluster = Self::new(seed, all, faults);
+        let first: Vec<Voter> = (0..voters).map(|at| cluster.voter(at)).collect();
+        let servers: Vec<(KafkaString, u16)> = (0..cluster.nodes.len())
+            .map(|at| ("host".into(), port(at)))
+            .collect();
+        for (at, node) in cluster.nodes.iter_mut().enumerate() {
+            node.options.configured_voters = VoterSet::default();
+            node.options.bootstrap_servers = servers.clone();
+            node.options.auto_join = seed.is_multiple_of(2);
+            node.formatted = Some(Snapshot {
+                kraft_version: KRaftVersion::Dynamic,
+                voters: (at < voters).then(|| VoterSet::new(first.clone())),
+                ..Snapshot::default()
+            });
+        }
+        cluster.after(2_000, Event::ChangeVoters);
+        cluster
+    }
+
+    fn voter(&self, node: usize) -> Voter {
+        Voter {
+            key: self.nodes[node].key(),
+            endpoints: self.nodes[node].options.endpoints.clone(),
+            kraft_version_min: 0,
+            kraft_version_max: 1,
+        }
+    }
+
+    /// Asks whoever leads to add a voter, or to remove one.
+    fn change_voters(&mut self) {
+        let count = u64::try_from(self.nodes.len()).unwrap();
+        let chosen = usize::try_from(self.random.below(count)).unwrap();
+        let key = self.nodes[chosen].key();
+        for node in 0..self.nodes.len() {
+            let Some(quorum) = self.nodes[node].quorum.as_ref() else {
+                continue;
+            };
+            if !self.nodes[node].leads {
+                continue;
+            }
+            let request = if !quorum.voters().contains(key) {
+                Request::AddRaftVoter(AddRaftVoterRequest {
+                    cluster_id: Some("cluster".into()),
+                    timeout_ms: 1_000,
+                    voter_id: key.id.0,
+                    voter_directory_id: key.directory_id,
+                    listeners: vec![Listener {
+                        name: "CONTROLLER".into(),
+                        host: "host".into(),
+                        port: port(chosen),
+                        ..Listener::default()
+                    }],
+                    ack_when_committed: self.random.chance(500),
+                    ..AddRaftVoterRequest::default()
+                })
+            } else if quorum.voters().len() > 2 {
+                Request::RemoveRaftVoter(RemoveRaftVoterRequest {
+                    cluster_id: Some("cluster".into()),
+                    voter_id: key.id.0,
+                    voter_directory_id: key.directory_id,
+                    ..RemoveRaftVoterRequest::default()
+                })
+            } else {
+                continue;
+            };
+            self.sequence += 1;
+            self.handle(node, Input::Received(RequestId(self.sequence), request));
+        }
+        let delay_ms = self.random.between(200, 3_000);
+        self.after(delay_ms, Event::ChangeVoters);
+    }
+
     pub(crate) fn new(seed: u64, voters: i32, faults: Faults) -> Self {
         let mut random = Random::new(seed);
         let configured: Vec<(i32, &str, u16)> = (0..voters)
@@ -187,7 +271,7 @@ impl Cluster {
         self.faults = Faults::NONE;
         self.cut.clear();
         self.events
-            .retain(|_, event| !matches!(event, Event::Nemesis));
+            .retain(|_, event| !matches!(event, Event::Nemesis | Event::ChangeVoters));
         for node in 0..self.nodes.len() {
             if self.nodes[node].quorum.is_none() {
                 self.after(0, Event::Restart { node });
@@ -295,6 +379,7 @@ impl Cluster {
             Event::Crash { node } => self.crash(node),
             Event::Client => self.append_as_client(),
             Event::Nemesis => self.strike(),
+            Event::ChangeVoters => self.change_voters(),
         }
     }
 
@@ -419,7 +504,10 @@ impl Cluster {
 
     fn respond(&mut self, node: usize, id: RequestId, response: Response, content: Content) {
         let response = self.fill(node, response, content);
-        let waiting = self.waiting.remove(&id).unwrap();
+        let Some(waiting) = self.waiting.remove(&id) else {
+            self.checker.change_answered(&response);
+            return;
+        };
         let event = Event::Response {
             to: waiting.from,
             life: waiting.life,
@@ -577,6 +665,9 @@ fn over_the_wire(request: Request) -> Request {
         Request::EndQuorumEpoch(request) => Request::EndQuorumEpoch(copy(&request, 1)),
         Request::Fetch(request) => Request::Fetch(copy(&request, 18)),
         Request::FetchSnapshot(request) => Request::FetchSnapshot(copy(&request, 1)),
+        Request::AddRaftVoter(request) => Request::AddRaftVoter(copy(&request, 1)),
+        Request::RemoveRaftVoter(request) => Request::RemoveRaftVoter(copy(&request, 0)),
+        Request::UpdateRaftVoter(request) => Request::UpdateRaftVoter(copy(&request, 0)),
     }
 }
 
@@ -587,6 +678,9 @@ fn response_over_the_wire(response: Response) -> Response {
         Response::EndQuorumEpoch(response) => Response::EndQuorumEpoch(copy(&response, 1)),
         Response::Fetch(response) => Response::Fetch(copy(&response, 18)),
         Response::FetchSnapshot(response) => Response::FetchSnapshot(copy(&response, 1)),
+        Response::AddRaftVoter(response) => Response::AddRaftVoter(copy(&response, 1)),
+        Response::RemoveRaftVoter(response) => Response::RemoveRaftVoter(copy(&response, 0)),
+        Response::UpdateRaftVoter(response) => Response::UpdateRaftVoter(copy(&response, 0)),
     }
 }
 

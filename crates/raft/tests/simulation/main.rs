@@ -25,10 +25,10 @@ fn seeds() -> Vec<u64> {
     (0..cases).collect()
 }
 
-fn run(voters: i32, faults: Faults) {
+fn run(make: impl Fn(u64) -> Cluster + std::panic::RefUnwindSafe) {
     for seed in seeds() {
         let outcome = std::panic::catch_unwind(|| {
-            let mut cluster = Cluster::new(seed, voters, faults);
+            let mut cluster = make(seed);
             cluster.run_for(40_000);
             cluster.heal();
             cluster.run_until_quiet();
@@ -56,10 +56,28 @@ fn three_voters_without_faults_elect_once() {
 
 #[test]
 fn three_static_voters_keep_what_is_committed() {
-    run(3, Faults::ALL);
+    run(|seed| Cluster::new(seed, 3, Faults::ALL));
 }
 
 #[test]
 fn five_static_voters_keep_what_is_committed() {
-    run(5, Faults::ALL);
+    run(|seed| Cluster::new(seed, 5, Faults::ALL));
+}
+
+/// KIP-853: voters come and go, and what is committed stays.
+#[test]
+fn changing_voters_keep_what_is_committed() {
+    run(|seed| Cluster::with_dynamic_voters(seed, 3, 2, Faults::ALL));
+}
+
+/// KIP-853: without other faults, changes get through.
+#[test]
+fn voters_change_without_faults() {
+    for seed in seeds() {
+        let mut cluster = Cluster::with_dynamic_voters(seed, 3, 2, Faults::NONE);
+        cluster.run_for(30_000);
+        assert!(cluster.checker.changes >= 3, "seed {seed}");
+        cluster.heal();
+        cluster.run_until_quiet();
+    }
 }
