@@ -12,7 +12,8 @@
 //!   counts towards the high watermark by what it has synced: the leader by that input, a follower
 //!   because it does not fetch further before it.
 //! - From [`Output::BecameLeader`] on until [`Output::Resigned`] the owner may append batches of
-//!   its own, which [`Quorum::data_batch`] builds.
+//!   its own, which [`Quorum::data_batch`] builds; only while no output waits, since what is to be
+//!   appended counts as part of the log.
 //! - An [`Output::Send`] goes out on the connection to its destination, or is handed back with
 //!   [`Input::Failed`]; the owner neither repeats nor times it, but encodes it at a version that
 //!   the peer knows. A peer that does not know Vote version 2 has no pre-vote: the answer then is
