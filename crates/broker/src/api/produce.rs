@@ -259,35 +259,26 @@ fn find_topic(node: &Node, version: i16, topic: &TopicView) -> Option<Arc<TopicR
 /// Each topic once, and each partition once, as it was last named; topics without partitions are not answered.
 fn without_repeats(topics: Vec<TopicView>) -> Vec<TopicView> {
     let mut merged: Vec<TopicView> = Vec::with_capacity(topics.len());
+    // Looked up, not searched for: a request may name a topic for every few of its bytes.
+    let mut places = BTreeMap::new();
+    let mut seen: BTreeMap<(usize, i32), usize> = BTreeMap::new();
     for mut topic in topics {
         let partitions = std::mem::take(&mut topic.partitions);
-        let place = merged
-            .iter()
-            .position(|other| other.name == topic.name && other.topic_id == topic.topic_id);
-        let place = place.unwrap_or_else(|| {
-            merged.push(topic);
-            merged.len() - 1
-        });
+        let place = *places
+            .entry((topic.name.clone(), topic.topic_id))
+            .or_insert_with(|| {
+                merged.push(topic);
+                merged.len() - 1
+            });
         let Some(target) = merged.get_mut(place) else {
             continue;
         };
-        if target.partitions.is_empty() {
-            target.partitions.reserve(partitions.len());
-        }
-        let mut seen: BTreeMap<i32, usize> = target
-            .partitions
-            .iter()
-            .enumerate()
-            .map(|(place, partition)| (partition.index, place))
-            .collect();
         for partition in partitions {
-            let known = seen.get(&partition.index).copied();
-            match known.and_then(|place| target.partitions.get_mut(place)) {
+            let next = target.partitions.len();
+            let at = *seen.entry((place, partition.index)).or_insert(next);
+            match target.partitions.get_mut(at) {
                 Some(earlier) => *earlier = partition,
-                None => {
-                    seen.insert(partition.index, target.partitions.len());
-                    target.partitions.push(partition);
-                }
+                None => target.partitions.push(partition),
             }
         }
     }

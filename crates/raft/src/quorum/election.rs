@@ -517,11 +517,10 @@ impl Quorum {
         let Some(partition) = messages::begin_request(request) else {
             return refuse(ErrorCode::INVALID_REQUEST);
         };
-        let endpoint = request.leader_endpoints.first().map(|found| VoterEndpoint {
-            listener: found.name.detached(),
-            host: found.host.detached(),
-            port: found.port,
-        });
+        let endpoint = request
+            .leader_endpoints
+            .first()
+            .map(|found| messages::endpoint(&found.name, &found.host, found.port));
         let claim = messages::claim(partition.leader_id, partition.leader_epoch, endpoint);
         let voter = ReplicaKey::new(BrokerId(request.voter_id), partition.voter_directory_id);
         let error = self
@@ -613,11 +612,10 @@ impl Quorum {
         let Some(partition) = messages::end_request(request) else {
             return refuse(ErrorCode::INVALID_REQUEST);
         };
-        let endpoint = request.leader_endpoints.first().map(|found| VoterEndpoint {
-            listener: found.name.detached(),
-            host: found.host.detached(),
-            port: found.port,
-        });
+        let endpoint = request
+            .leader_endpoints
+            .first()
+            .map(|found| messages::endpoint(&found.name, &found.host, found.port));
         let claim = messages::claim(partition.leader_id, partition.leader_epoch, endpoint);
         let error = self.follow_leader_request(now, claim).err();
         if error.is_none() && self.election.leader == messages::node(partition.leader_id) {

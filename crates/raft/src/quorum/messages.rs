@@ -9,7 +9,7 @@ use ottla_protocol::messages::{
     fetch_request, fetch_response, fetch_snapshot_request, fetch_snapshot_response, vote_request,
     vote_response,
 };
-use ottla_protocol::{ErrorCode, Uuid};
+use ottla_protocol::{ErrorCode, KafkaString, Uuid};
 
 use super::exchange::Response;
 use super::role::Claim;
@@ -17,6 +17,15 @@ use crate::voters::{ReplicaKey, VoterEndpoint};
 
 /// The topic of the metadata log.
 pub(crate) const CLUSTER_METADATA: &str = "__cluster_metadata";
+
+/// Where a voter listens, as a message names it; the strings no longer share the frame's buffer.
+pub(super) fn endpoint(listener: &KafkaString, host: &KafkaString, port: u16) -> VoterEndpoint {
+    VoterEndpoint {
+        listener: listener.detached(),
+        host: host.detached(),
+        port,
+    }
+}
 
 /// The partition, where the message has that of the metadata log and nothing else.
 macro_rules! only_partition {

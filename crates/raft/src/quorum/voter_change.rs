@@ -84,11 +84,7 @@ impl Quorum {
         let endpoints: Vec<VoterEndpoint> = request
             .listeners
             .iter()
-            .map(|found| VoterEndpoint {
-                listener: found.name.detached(),
-                host: found.host.detached(),
-                port: found.port,
-            })
+            .map(|found| messages::endpoint(&found.name, &found.host, found.port))
             .collect();
         let endpoints = self.check_endpoints(endpoints)?;
         self.check_change_possible()?;
@@ -206,11 +202,7 @@ impl Quorum {
         let endpoints = request
             .listeners
             .iter()
-            .map(|found| VoterEndpoint {
-                listener: found.name.detached(),
-                host: found.host.detached(),
-                port: found.port,
-            })
+            .map(|found| messages::endpoint(&found.name, &found.host, found.port))
             .collect();
         let endpoints = self.check_endpoints(endpoints)?;
         let range = &request.kraft_version_feature;
