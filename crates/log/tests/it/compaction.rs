@@ -9,6 +9,7 @@ use ottla_protocol::compression::{Codec, Compression};
 use ottla_protocol::ids::{Offset, ProducerId};
 use ottla_protocol::record::{BatchOptions, ControlRecordType, RecordBatch};
 
+use crate::model::config;
 use crate::support::{
     Keyed, NOW_MS, Place, ReadRecord, all_batches, at, client, committed, keyed_batch, marker,
 };
@@ -459,7 +460,7 @@ fn lags_hold_a_cleaning_back_or_bring_it_forward() {
 #[test]
 fn a_crash_between_the_renames_leaves_the_originals_or_the_copies() {
     let mut outcomes = std::collections::BTreeMap::new();
-    for seed in 0..300 {
+    for seed in 0..u64::from(config(300).cases) {
         let (disk, mut place) = place();
         place.disk.sync_directory(Path::new("/")).unwrap();
         place.config.segment_index_bytes = 1024;

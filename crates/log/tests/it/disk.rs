@@ -6,6 +6,8 @@ use std::sync::Arc;
 use ottla_log::disk::{OpenMode, SyncFault};
 use ottla_log::{Disk, FileRegion, MemoryDisk, RealDisk};
 
+use crate::model::config;
+
 fn both(test: impl Fn(&Arc<dyn Disk>, &Path)) {
     let directory = tempfile::tempdir().unwrap();
     test(&RealDisk::shared(), directory.path());
@@ -70,7 +72,7 @@ fn files_are_written_read_and_renamed_alike() {
 #[test]
 fn a_crash_keeps_what_was_synced_and_may_tear_what_was_not() {
     let mut outcomes = std::collections::BTreeSet::new();
-    for seed in 0..200 {
+    for seed in 0..u64::from(config(200).cases) {
         let memory = MemoryDisk::new();
         let disk = memory.shared();
         let (kept, lost) = (Path::new("/kept"), Path::new("/lost"));

@@ -10,12 +10,16 @@ use super::vectors::Vector;
 use super::*;
 use crate::codec::{DecodeError, EncodeError};
 
-const ROUNDS: u64 = 40;
+/// How many seeds each message is tried with: `PROPTEST_CASES`, as of every random test, else a few.
+fn rounds() -> u64 {
+    let asked = std::env::var("PROPTEST_CASES").ok();
+    asked.and_then(|text| text.parse().ok()).unwrap_or(40)
+}
 
 /// Random messages of every version come back from their bytes, which are as many as told.
 fn round_trip<M: RandomMessage>() {
     for version in M::VALID_VERSIONS.iter() {
-        for seed in 0..ROUNDS {
+        for seed in 0..rounds() {
             let mut random = Random::new((seed << 16) | u64::from(version.unsigned_abs()));
             let message = M::random(&mut random, version);
             let bytes = message.to_bytes(version).unwrap();
@@ -91,7 +95,7 @@ fn a_message_is_written_in_another_version_as_apache_kafka_does() {
 fn damaged_bytes_never_panic() {
     for message in every_message() {
         for version in message.versions.iter() {
-            for seed in 0..ROUNDS {
+            for seed in 0..rounds() {
                 let mut random = Random::new(seed);
                 let bytes = (message.random)(&mut random, version).unwrap();
                 let outcome = (message.recode)(damaged(&bytes, &mut random), version);
@@ -138,7 +142,7 @@ fn arbitrary_bytes_never_panic() {
     for message in every_message() {
         for version in message.versions.iter() {
             let mut random = Random::new(u64::from(version.unsigned_abs()));
-            for _ in 0..ROUNDS {
+            for _ in 0..rounds() {
                 let bytes = random.bytes();
                 drop((message.recode)(bytes, version));
             }
