@@ -1,10 +1,11 @@
-//! What a node gets from outside: clock, randomness, background jobs and disk.
+//! What a node gets from outside: clock, randomness, background jobs, disk and network.
 //!
 //! In production these are the system's; in the simulator they are virtual, and a whole node runs in one thread from one seed.
 
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use ottla_log::Disk;
 use ottla_protocol::Uuid;
 use parking_lot::Mutex;
@@ -180,6 +181,28 @@ impl Random {
     }
 }
 
+/// A connection that this node has opened to another. Dropping it closes the connection.
+pub trait Link: Send + Sync + Debug {
+    /// Queues a frame, with its size in front, behind those before it; never blocks.
+    fn send(&self, frame: Bytes);
+}
+
+/// Who hears of a connection that this node opens to another.
+pub trait LinkEvents: Send + Sync {
+    /// The connection is there: frames may go out.
+    fn opened(&self);
+    /// A frame came, without its size.
+    fn received(&self, frame: Bytes);
+    /// The connection could not be opened, or has ended; nothing follows.
+    fn closed(&self, reason: &str);
+}
+
+/// The way to other nodes.
+pub trait Network: Send + Sync + Debug {
+    /// Begins to open a connection. What becomes of it is told to `events` later, never from within this call or one of the link.
+    fn connect(&self, host: &str, port: u16, events: Arc<dyn LinkEvents>) -> Box<dyn Link>;
+}
+
 /// Everything that a node gets from outside.
 #[derive(Debug, Clone)]
 pub struct Environment {
@@ -191,4 +214,6 @@ pub struct Environment {
     pub jobs: Arc<dyn Jobs>,
     /// Where chance comes from.
     pub random: Arc<Random>,
+    /// How other nodes are reached.
+    pub network: Arc<dyn Network>,
 }

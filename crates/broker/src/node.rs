@@ -25,6 +25,7 @@ use crate::log_directories::{LogDirectories, close_all};
 use crate::metadata_publisher::PublishedMetadata;
 use crate::metrics::{GaugeSource, Metrics};
 use crate::net::ConnectionCounts;
+use crate::net::peer::{PeerAddress, PeerChannel, PeerSettings};
 use crate::options::NodeOptions;
 use crate::producer_ids::ProducerIds;
 use crate::replica::PartitionTable;
@@ -33,6 +34,11 @@ use crate::timer::Timers;
 
 /// How many threads close logs at a stop; they do little but wait for the disk.
 const CLOSING_THREADS: usize = 16;
+
+/// How long a node leaves another alone after a connection that failed.
+const PEER_BACKOFF_MS: i64 = 50;
+/// The same after many that failed in a row.
+const PEER_BACKOFF_MAX_MS: i64 = 500;
 
 /// Whether the node serves clients yet, or no more.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -350,6 +356,29 @@ impl Node {
                 node.submit(kind, work);
             }
         });
+    }
+
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "the controllers and the fetchers follow")
+    )]
+    /// A new channel to where a node listens: one connection, for requests that may follow each other.
+    pub(crate) fn peer_channel(&self, host: &str, port: u16) -> Arc<PeerChannel> {
+        let address = PeerAddress {
+            host: host.to_owned(),
+            port,
+        };
+        let settings = PeerSettings {
+            client_id: self.options.node_id.to_string(),
+            backoff_ms: PEER_BACKOFF_MS,
+            backoff_max_ms: PEER_BACKOFF_MAX_MS,
+        };
+        PeerChannel::new(
+            address,
+            settings,
+            self.environment.clone(),
+            Arc::clone(&self.timers),
+        )
     }
 
     /// The broker is unfenced: clients may come.

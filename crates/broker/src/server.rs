@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use crate::config::NodeConfig;
 use crate::environment::{Clock, Environment, Jobs, Random, SystemClock};
 use crate::error::Error;
-use crate::net::{BoundListener, ListenerTask, bind, serve};
+use crate::net::{BoundListener, ListenerTask, TcpNetwork, bind, serve};
 use crate::node::{Node, NodeState};
 use crate::options::{NodeOptions, listener_settings};
 use crate::threads::ThreadJobs;
@@ -55,6 +55,7 @@ impl Server {
             clock: Arc::new(SystemClock::default()) as Arc<dyn Clock>,
             jobs: Arc::clone(&jobs) as Arc<dyn Jobs>,
             random: Arc::new(Random::from_system()),
+            network: Arc::new(TcpNetwork::new(tokio::runtime::Handle::current())),
         };
         let started = tokio::task::spawn_blocking(move || start_node(options, environment))
             .await

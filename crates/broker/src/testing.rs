@@ -2,6 +2,8 @@
 //!
 //! For the tests of this crate and of those that speak to a broker. Everything follows from one seed.
 
+mod network;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,8 +27,14 @@ use crate::node::{Node, NodeState};
 use crate::options::{AdvertisedListener, BrokerSettings, NodeOptions};
 use crate::request::{ConnectionContext, Reply};
 
+pub use self::network::{SimulatedListener, SimulatedNetwork};
+
 /// The listener of a node in a test.
 pub const LISTENER: &str = "PLAINTEXT";
+/// The host of a node that is alone.
+const HOST: &str = "localhost";
+/// The port of its listener.
+const PORT: u16 = 9092;
 /// How many steps a test waits for something before it gives up.
 const STEPS_MAX: usize = 1_000_000;
 
@@ -45,6 +53,12 @@ impl VirtualClock {
             now_ms: AtomicI64::new(0),
             epoch_ms: 1_700_000_000_000,
         }
+    }
+
+    /// The time that deadlines are in.
+    #[must_use]
+    pub fn monotonic_now_ms(&self) -> i64 {
+        self.now_ms.load(Ordering::SeqCst)
     }
 
     /// Moves the clock on to `now_ms`, never back.
@@ -182,6 +196,7 @@ pub struct TestNode {
     clock: Arc<VirtualClock>,
     jobs: Arc<QueuedJobs>,
     disk: Arc<MemoryDisk>,
+    network: Arc<SimulatedNetwork>,
     seed: u64,
     settings: BTreeMap<String, String>,
 }
@@ -218,19 +233,28 @@ impl TestNode {
         settings: BTreeMap<String, String>,
     ) -> TestNode {
         let jobs = Arc::new(QueuedJobs::new(seed));
+        let network = SimulatedNetwork::new(Arc::clone(&clock), seed);
         let environment = Environment {
             disk: Arc::clone(&disk) as Arc<dyn Disk>,
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             jobs: Arc::clone(&jobs) as Arc<dyn Jobs>,
             random: Arc::new(Random::from_seed(seed)),
+            network: network.on_host(HOST),
         };
         #[expect(clippy::expect_used, reason = "a test's node starts")]
         let node = Node::start(options(settings.clone()), environment).expect("the node starts");
+        let listener = SimulatedListener {
+            name: LISTENER.to_owned(),
+            port: PORT,
+            is_controller: false,
+        };
+        network.listen(HOST, &[listener], &node);
         let test_node = TestNode {
             node,
             clock,
             jobs,
             disk,
+            network,
             seed,
             settings,
         };
@@ -257,12 +281,19 @@ impl TestNode {
         &self.clock
     }
 
-    /// Runs one job, or lets time pass to the next deadline; says whether there was either.
+    /// The network that the node is on, alone.
+    #[must_use]
+    pub fn network(&self) -> &Arc<SimulatedNetwork> {
+        &self.network
+    }
+
+    /// Runs one job, takes what has arrived, or lets time pass to the next deadline; says whether there was any of it.
     pub fn step(&self) -> bool {
-        if self.jobs.run_one().is_some() {
+        if self.jobs.run_one().is_some() || self.network.deliver_one() {
             return true;
         }
-        let Some(deadline_ms) = self.node.next_deadline() else {
+        let deadlines = [self.node.next_deadline(), self.network.next_arrival_ms()];
+        let Some(deadline_ms) = deadlines.into_iter().flatten().min() else {
             return false;
         };
         self.clock.advance_to(deadline_ms);
@@ -350,6 +381,7 @@ impl TestNode {
             clock,
             jobs,
             disk,
+            network: _,
             seed,
             settings,
         } = self;
@@ -366,6 +398,7 @@ impl TestNode {
             clock,
             jobs,
             disk,
+            network: _,
             seed,
             settings,
         } = self;
@@ -389,8 +422,8 @@ fn options(settings: BTreeMap<String, String>) -> NodeOptions {
         rack: None,
         advertised_listeners: vec![AdvertisedListener {
             name: LISTENER.to_owned(),
-            host: "localhost".to_owned(),
-            port: 9092,
+            host: HOST.to_owned(),
+            port: PORT,
             security_protocol: 0,
         }],
         controller_listeners: Vec::new(),
