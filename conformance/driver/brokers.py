@@ -2,7 +2,9 @@
 cases themselves. Each has a free port and a folder of its own, and only what was started here is
 ever killed."""
 
+import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -10,18 +12,27 @@ import subprocess
 import time
 from pathlib import Path
 
-START_SECONDS = 60
+START_SECONDS = 180
 LOG4J = Path(__file__).resolve().parent.parent / "java/src/main/resources/log4j2.properties"
 
 
+# Below the ports that Linux gives to connections: none takes a broker's while it is being restarted.
+PORTS = range(10_000, 32_000)
+given_ports = set()
+
+
 def free_ports(count):
-    """Ports that nobody listened on a moment ago."""
-    sockets = [socket.socket() for _ in range(count)]
-    for s in sockets:
-        s.bind(("127.0.0.1", 0))
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
+    """Ports that nobody listens on, and that no other node of this run was given."""
+    ports = []
+    for port in random.sample(PORTS, 1000):
+        if len(ports) == count:
+            break
+        if port in given_ports:
+            continue
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            given_ports.add(port)
+            ports.append(port)
     return ports
 
 

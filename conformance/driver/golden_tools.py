@@ -4,6 +4,7 @@ own broker. Run as a program it writes the file anew; the suite compares."""
 import os
 import re
 import tempfile
+import time
 from pathlib import Path
 
 import brokers
@@ -24,13 +25,15 @@ PROPERTIES = {"offsets.topic.num.partitions": "1", "group.initial.rebalance.dela
 
 
 def commands(text):
-    """Each command with the lines that it shall read."""
+    """Each command with the lines that it shall read, and those that it printed once."""
     found = []
     for line in text.splitlines():
         if line.startswith("$ "):
-            found.append((line[2:], []))
+            found.append((line[2:], [], []))
         elif line.startswith("> "):
             found[-1][1].append(line[2:])
+        elif line.startswith("| "):
+            found[-1][2].append(line[2:])
     return found
 
 
@@ -43,6 +46,21 @@ def masked(printed, server):
     return lines
 
 
+def run_settled(tools, broker, command, lines, before):
+    """What the tool prints. A broker applies a setting a while after it has acknowledged it: what only
+    describes is asked again before it is believed to have changed."""
+    name, *words = command.split(" ")
+    stdin = "".join(f"{line}\n" for line in lines).encode()
+    arguments = ["--bootstrap-server", broker.bootstrap, *words]
+    for _ in range(10 if "--describe" in words else 1):
+        printed, code = tools.run(CLASSES[name], *arguments, stdin=stdin)
+        printed = masked(printed, broker.bootstrap)
+        if printed == before:
+            break
+        time.sleep(0.2)
+    return printed, code
+
+
 def made_by_kafka(text, folder):
     """The same commands with what Apache Kafka's tools print now."""
     broker = brokers.Kafka(folder / "golden-tools", PROPERTIES)
@@ -51,14 +69,11 @@ def made_by_kafka(text, folder):
         broker.format()
         broker.start()
         with KafkaTools() as tools:
-            for command, lines in commands(text):
-                name, *words = command.split(" ")
-                stdin = "".join(f"{line}\n" for line in lines).encode()
-                arguments = ["--bootstrap-server", broker.bootstrap, *words]
-                printed, code = tools.run(CLASSES[name], *arguments, stdin=stdin)
+            for command, lines, before in commands(text):
+                printed, code = run_settled(tools, broker, command, lines, before)
                 written.append(f"$ {command}")
                 written += [f"> {line}" for line in lines]
-                written += [f"| {line}" for line in masked(printed, broker.bootstrap)]
+                written += [f"| {line}" for line in printed]
                 written += [f"? {code}"] * (code != 0)
         broker.stop()
     finally:

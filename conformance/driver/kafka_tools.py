@@ -2,7 +2,6 @@
 
 import base64
 import subprocess
-import sys
 
 from clients import java
 
@@ -32,7 +31,7 @@ class KafkaTools:
         self.process.stdin.flush()
         answer = self.process.stdout.readline()
         if not answer:
-            sys.exit(f"the Java machine of Kafka's tools ended at {name}")
+            raise RuntimeError(f"the Java machine of Kafka's tools ended at {name}")
         code, length = map(int, answer.split())
         return self.process.stdout.read(length).decode(errors="replace"), code
 

@@ -1,18 +1,23 @@
 """Runs the suites: clients that others wrote, the tour, and what only Apache Kafka can judge."""
 
 import argparse
+import contextlib
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import brokers
 import crash
 import directories
 import golden_tools
+import histories
 import swap
 import tour
 from clients import CLIENTS, CONFORMANCE, LIBS, TRANSACTIONAL, run, tool
@@ -22,7 +27,7 @@ from report import Report
 
 def cases(report, broker, client_name, client, seed):
     """The cases of one client; the client prints a line for each."""
-    prefix = f"c{seed}-{''.join(c for c in client_name if c.isalnum())}"
+    prefix = f"c{seed}-{short(client_name)}"
     seen = 0
     try:
         done = subprocess.run(
@@ -44,9 +49,35 @@ def cases(report, broker, client_name, client, seed):
         report.add(client_name, "all cases", f"only {seen} cases were run: {errors[-600:]}")
 
 
-def client_suite(report, broker, name, seed, rounds):
+def short(name):
+    """The name as it may stand in a topic or a folder."""
+    return "".join(c for c in name if c.isalnum())
+
+
+@contextlib.contextmanager
+def started(report, suite, make, folder):
+    """A node of the suite's own, that must stop cleanly in the end."""
+    broker = make(folder)
+    try:
+        broker.format()
+        broker.start()
+        yield broker
+        report.run(suite, "a clean stop", broker.stop)
+    finally:
+        broker.remove()
+
+
+def client_suite(report, make, folder, name, options):
+    client, seed = CLIENTS[name], options.seed
+    with started(report, name, make, folder) as broker:
+        cases(report, broker, name, client, seed)
+        for number in range(20 if options.long else 1):
+            kills(report, broker, name, f"crash-{short(name)}-{number}", seed + number)
+
+
+def kills(report, broker, name, topic, seed):
+    """One round of kill -9 under what the client sends and copies."""
     client = CLIENTS[name]
-    cases(report, broker, name, client, seed)
 
     def create_topic(topic, partitions):
         run(
@@ -57,20 +88,17 @@ def client_suite(report, broker, name, seed, rounds):
             )
         )
 
-    for number in range(rounds):
-        topic = f"crash-{''.join(c for c in name if c.isalnum())}-{number}"
-        report.run(
-            name,
-            f"kill -9 under load, seed {seed + number}",
-            lambda: crash.kill_under_load(broker, client, topic, create_topic, seed + number),
-        )
-        if name not in TRANSACTIONAL:
-            continue
+    report.run(
+        name,
+        f"kill -9 under load, seed {seed}",
+        lambda: crash.kill_under_load(broker, client, topic, create_topic, seed),
+    )
+    if name in TRANSACTIONAL:
         copied = (f"{topic}-from", f"{topic}-to")
         report.run(
             name,
-            f"read, process and write in transactions under kill -9, seed {seed + number}",
-            lambda: crash.copy_under_kills(broker, client, copied, create_topic, seed + number),
+            f"read, process and write in transactions under kill -9, seed {seed}",
+            lambda: crash.copy_under_kills(broker, client, copied, create_topic, seed),
         )
 
 
@@ -115,7 +143,7 @@ def differential(report):
         else:
             continue
         seen += 1
-    print(f"differential: {seen} scripts were run")
+    report.say(f"differential: {seen} scripts were run")
     if seen < 500:
         report.add("differential", "all scripts", f"{seen} were run: {done.stderr[-600:]}")
 
@@ -131,10 +159,103 @@ def files_both_ways(report, folder, cases, seed):
             )
 
 
+def tour_suite(report, folder):
+    with started(report, "tour", brokers.Ottla, folder) as broker:
+        tour.walk(broker, report, "tour")
+
+
+def classes_suite(report, options):
+    judged_by_classes(report, "messages", 4, options.seed, 500 if options.long else 20)
+    judged_by_classes(report, "records", 2, options.seed)
+
+
+def checker_suite(report):
+    """The history checker's own tests: that it finds what is wrong."""
+    done = subprocess.run(
+        [sys.executable, "-m", "unittest", "-v", "test_checker"],
+        capture_output=True,
+        text=True,
+        cwd=CONFORMANCE / "history",
+    )
+    # A line `test_name (module.Class.test_name) ... ok` for each; a docstring would be in the way.
+    judged = re.findall(r"^(test_\w+) .*\.\.\. (\w+)$", done.stderr, re.MULTILINE)
+    for name, outcome in judged:
+        failure = None if outcome == "ok" else done.stderr[-600:]
+        report.add_quietly("history checker", name, failure)
+    if len(judged) < 30:
+        report.add("history checker", "all tests", f"{len(judged)} were run: {done.stderr[-600:]}")
+
+
+def history_suite(report, make, folder, options):
+    """Ten minutes, or half of one; see ../history/README.md."""
+    storm = histories.Storm(600 if options.long else 30, options.seed)
+    with started(report, "history", make, folder) as broker:
+        report.run(
+            "history",
+            f"many clients under kill -9, seed {storm.seed}",
+            lambda: report.say(histories.judge([broker], folder.parent / "histories", storm)),
+        )
+
+
+def single_cases(report, folder):
+    folder.mkdir()
+    report.run(
+        "golden files",
+        "the tools' is what Apache Kafka's print",
+        lambda: golden_tools.compare(folder),
+    )
+    report.run(
+        "directories",
+        "Ottla and Apache Kafka refuse each other's live directory",
+        lambda: directories.each_refuses_the_others_directory(folder),
+    )
+
+
+def suites(report, folder, options):
+    """Every suite by name, as a function; none needs another, and each has its own brokers.
+
+    The longest come first, so that none is left alone at the end.
+    """
+    make = {"ottla": brokers.Ottla, "kafka": brokers.Kafka}[options.broker]
+    all_of_them = {}
+    if make is brokers.Ottla:
+        swaps = swap.LONG if options.long else swap.SHORT
+        all_of_them = {
+            "differential": lambda: differential(report),
+            "files both ways": lambda: files_both_ways(report, folder, swaps, options.seed),
+            "messages and records": lambda: classes_suite(report, options),
+            "history checker": lambda: checker_suite(report),
+            "tour": lambda: tour_suite(report, folder / "tour"),
+            "golden files and directories": lambda: single_cases(report, folder / "single"),
+        }
+    all_of_them["history"] = lambda: history_suite(report, make, folder / "history", options)
+    clients = {
+        name: lambda name=name: client_suite(report, make, folder / short(name), name, options)
+        for name in CLIENTS
+    }
+    wanted = options.client or options.suite
+    return {
+        name: suite
+        for name, suite in {**all_of_them, **clients}.items()
+        if not wanted or name in (options.client or []) + (options.suite or [])
+    }
+
+
+def run_suite(report, name, suite):
+    began = time.monotonic()
+    try:
+        suite()
+    except Exception as error:  # the other suites go on
+        report.add(name, "the suite", f"{type(error).__name__}: {error}")
+    report.say(f"{name} took {time.monotonic() - began:.0f} s")
+
+
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--broker", choices=["ottla", "kafka"], default="ottla")
     parser.add_argument("--client", action="append", help="only this client; may be repeated")
+    parser.add_argument("--suite", action="append", help="only this suite; may be repeated")
+    parser.add_argument("--jobs", type=int, default=2, help="suites at a time")
     parser.add_argument("--long", action="store_true", help="many kills, not one")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--result", type=Path, help="write the counts there, as JSON")
@@ -145,41 +266,14 @@ def main():
     options = arguments()
     os.environ.setdefault("OTTLA", str(CONFORMANCE.parent / "target/release/ottla"))
     os.environ["KAFKA_LIBS"] = str(LIBS)
-    make = {"ottla": brokers.Ottla, "kafka": brokers.Kafka}[options.broker]
     report = Report()
     folder = Path(tempfile.mkdtemp(prefix="conformance-"))
-    print(f"conformance against {make.name}, seed {options.seed}")
-    broker = make(folder / "node")
-    try:
-        broker.format()
-        broker.start()
-        for name in CLIENTS:
-            if not options.client or name in options.client:
-                client_suite(report, broker, name, options.seed, 20 if options.long else 1)
-        if make is brokers.Ottla and not options.client:
-            tour.walk(broker, report, "tour")
-            rounds = 500 if options.long else 20
-            judged_by_classes(report, "messages", 4, options.seed, rounds)
-            judged_by_classes(report, "records", 2, options.seed)
-            differential(report)
-            files_both_ways(
-                report, folder, swap.LONG if options.long else swap.SHORT, options.seed
-            )
-            report.run(
-                "golden files",
-                "the tools' is what Apache Kafka's print",
-                lambda: golden_tools.compare(folder),
-            )
-            report.run(
-                "directories",
-                "Ottla and Apache Kafka refuse each other's live directory",
-                lambda: directories.each_refuses_the_others_directory(folder),
-            )
-        report.run("broker", "a clean stop", broker.stop)
-    finally:
-        broker.remove()
-        if report.failed() == 0:
-            shutil.rmtree(folder, ignore_errors=True)
+    print(f"conformance against {options.broker}, seed {options.seed}", flush=True)
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for name, suite in suites(report, folder, options).items():
+            pool.submit(run_suite, report, name, suite)
+    if report.failed() == 0:
+        shutil.rmtree(folder, ignore_errors=True)
     report.summary()
     if options.result:
         report.write(options.result)

@@ -1,18 +1,25 @@
 """What passed and what failed, by suite."""
 
 import json
+import threading
 import time
 import traceback
 
 
 class Report:
+    """Filled by several suites at a time; each line is whole."""
+
     def __init__(self):
         self.results = []
+        self.printing = threading.Lock()
+
+    def say(self, line):
+        with self.printing:
+            print(line, flush=True)
 
     def add(self, suite, name, failure=None):
         self.results.append((suite, name, failure))
-        line = f"ok      {suite}: {name}" if failure is None else f"FAILED  {suite}: {name}: {failure}"
-        print(line, flush=True)
+        self.say(f"ok      {suite}: {name}" if failure is None else f"FAILED  {suite}: {name}: {failure}")
 
     def add_quietly(self, suite, name, failure=None):
         """As `add`, for suites of a thousand cases: only what fails is shown."""
