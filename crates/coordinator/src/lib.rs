@@ -1,9 +1,10 @@
 //! Coordinators as decide and replay cores.
 //!
 //! A coordinator keeps the state of one partition of an internal topic: `__consumer_offsets` for
-//! groups, `__transaction_state` for transactions. A decision turns the state, a request and the time into records and a response; whoever
-//! calls appends the records and holds the response back until they are committed. Replaying the
-//! records of the partition gives the state again, here or in Apache Kafka.
+//! groups, `__transaction_state` for transactions. A [`Decision`] turns the state, a request and
+//! the time into records and a response; whoever calls appends the records and holds the response
+//! back until they are committed. Replaying the records of the partition gives the state again,
+//! here or in Apache Kafka.
 //!
 //! | module | holds |
 //! |---|---|
@@ -16,11 +17,13 @@
 
 #![forbid(unsafe_code)]
 
+mod decision;
 mod error;
 pub mod group;
 mod now;
 pub mod record;
 pub mod transaction;
 
+pub use decision::Decision;
 pub use error::Error;
 pub use now::Now;

@@ -5,8 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ottla_coordinator::Now;
 use ottla_coordinator::group::RequestToken;
+use ottla_coordinator::{Decision, Now};
 use ottla_metadata::image::{MetadataDelta, MetadataImage};
 use ottla_protocol::ErrorCode;
 use ottla_protocol::ids::{LeaderEpoch, PartitionIndex, TopicId};
@@ -46,11 +46,11 @@ impl<C: CoordinatorState> Coordinators<C> {
     }
 
     /// Decides in the partition's coordinator; `answer` gets the response once it is committed.
-    pub(crate) fn decide<R: Send + 'static, D: Into<Decided<C, R>>>(
+    pub(crate) fn decide<R: Send + 'static>(
         &self,
         node: &Arc<Node>,
         partition: i32,
-        decide: impl FnOnce(&mut C, Now) -> D,
+        decide: impl FnOnce(&mut C, Now) -> Decided<C, R>,
         answer: impl FnOnce(Result<R, ErrorCode>) + Send + 'static,
     ) {
         match self.shard(partition) {
@@ -60,11 +60,11 @@ impl<C: CoordinatorState> Coordinators<C> {
     }
 
     /// The same; the records are part of a producer's transaction.
-    pub(crate) fn decide_in_transaction<R: Send + 'static, D: Into<Decided<C, R>>>(
+    pub(crate) fn decide_in_transaction<R: Send + 'static>(
         &self,
         node: &Arc<Node>,
         (partition, write): (i32, TransactionalWrite),
-        decide: impl FnOnce(&mut C, Now) -> D,
+        decide: impl FnOnce(&mut C, Now) -> Decided<C, R>,
         answer: impl FnOnce(Result<R, ErrorCode>) + Send + 'static,
     ) {
         match self.shard(partition) {
@@ -81,20 +81,16 @@ impl<C: CoordinatorState> Coordinators<C> {
         ask: impl FnOnce(&C) -> R,
         answer: impl FnOnce(Result<R, ErrorCode>) + Send + 'static,
     ) {
-        let decide = |coordinator: &mut C, _| Decided {
-            records: Vec::new(),
-            response: ask(coordinator),
-            released: Vec::new(),
-        };
+        let decide = |coordinator: &mut C, _| Decision::without_records(ask(coordinator));
         self.decide(node, partition, decide, answer);
     }
 
     /// Decides about a request whose response may wait for other requests; `waiter` takes it.
-    pub(crate) fn park<D: Into<Decided<C, ()>>>(
+    pub(crate) fn park(
         &self,
         node: &Arc<Node>,
         partition: i32,
-        decide: impl FnOnce(&mut C, Now, RequestToken) -> D,
+        decide: impl FnOnce(&mut C, Now, RequestToken) -> Decided<C, ()>,
         waiter: impl FnOnce(Result<C::Released, ErrorCode>) + Send + 'static,
     ) {
         let token = RequestToken(self.last_token.fetch_add(1, Ordering::Relaxed));

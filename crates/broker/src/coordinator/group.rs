@@ -6,8 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ottla_coordinator::Now;
 use ottla_coordinator::group::{
-    Decision, DeletedTopic, GroupCoordinator, GroupCoordinatorConfig, Released, RequestToken,
-    partition_for,
+    DeletedTopic, GroupCoordinator, GroupCoordinatorConfig, Released, RequestToken, partition_for,
 };
 use ottla_coordinator::record::CoordinatorRecord;
 use ottla_metadata::config::BrokerValues;
@@ -85,16 +84,6 @@ impl CoordinatorSettings for GroupSettings {
     }
 }
 
-impl<R> From<Decision<R>> for Decided<GroupCoordinator, R> {
-    fn from(decision: Decision<R>) -> Decided<GroupCoordinator, R> {
-        Decided {
-            records: decision.records,
-            response: decision.response,
-            released: decision.released,
-        }
-    }
-}
-
 impl CoordinatorState for GroupCoordinator {
     type Settings = GroupSettings;
     type Record = CoordinatorRecord;
@@ -161,7 +150,7 @@ impl CoordinatorState for GroupCoordinator {
     }
 
     fn handle_timeout(&mut self, now: Now) -> Option<Decided<GroupCoordinator, ()>> {
-        GroupCoordinator::handle_timeout(self, now).map(Decided::from)
+        GroupCoordinator::handle_timeout(self, now)
     }
 
     fn unload(self) -> Vec<Released> {

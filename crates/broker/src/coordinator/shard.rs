@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use ottla_coordinator::Now;
 use ottla_coordinator::group::RequestToken;
+use ottla_coordinator::{Decision, Now};
 use ottla_log::VerificationGuard;
 use ottla_protocol::ErrorCode;
 use ottla_protocol::compression::Workspace;
@@ -198,11 +198,11 @@ impl<C: CoordinatorState> Shard<C> {
         }
     }
 
-    pub(super) fn decide<R: Send + 'static, D: Into<Decided<C, R>>>(
+    pub(super) fn decide<R: Send + 'static>(
         self: &Arc<Self>,
         node: &Arc<Node>,
         write: Option<TransactionalWrite>,
-        decide: impl FnOnce(&mut C, Now) -> D,
+        decide: impl FnOnce(&mut C, Now) -> Decided<C, R>,
         answer: impl FnOnce(Result<R, ErrorCode>) + Send + 'static,
     ) {
         let mut state = self.state.lock();
@@ -214,13 +214,13 @@ impl<C: CoordinatorState> Shard<C> {
                 return;
             }
         };
-        let Decided {
+        let Decision {
             records,
             response,
             released,
         } = {
             active.coordinator.observe(&node.metadata());
-            decide(&mut active.coordinator, now(node)).into()
+            decide(&mut active.coordinator, now(node))
         };
         let own: Answer = Box::new(move |result| answer(result.map(|()| response)));
         let change = Change::Records(&records, write);
@@ -228,11 +228,11 @@ impl<C: CoordinatorState> Shard<C> {
         self.finish(node, state, (taken, vec![own]));
     }
 
-    pub(super) fn park<D: Into<Decided<C, ()>>>(
+    pub(super) fn park(
         self: &Arc<Self>,
         node: &Arc<Node>,
         token: RequestToken,
-        decide: impl FnOnce(&mut C, Now, RequestToken) -> D,
+        decide: impl FnOnce(&mut C, Now, RequestToken) -> Decided<C, ()>,
         waiter: Waiter<C>,
     ) {
         let mut state = self.state.lock();
@@ -246,7 +246,7 @@ impl<C: CoordinatorState> Shard<C> {
         };
         active.waiting.insert(token, waiter);
         active.coordinator.observe(&node.metadata());
-        let decided = decide(&mut active.coordinator, now(node), token).into();
+        let decided = decide(&mut active.coordinator, now(node), token);
         let change = Change::Records(&decided.records, None);
         let taken = self.take(node, active, &change, decided.released);
         self.finish(node, state, (taken, Vec::new()));

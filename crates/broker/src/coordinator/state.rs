@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ottla_coordinator::Now;
 use ottla_coordinator::group::RequestToken;
+use ottla_coordinator::{Decision, Now};
 use ottla_protocol::ErrorCode;
 use ottla_protocol::compression::Compression;
 use ottla_protocol::ids::LeaderEpoch;
@@ -13,15 +13,9 @@ use ottla_protocol::ids::LeaderEpoch;
 use crate::metadata_publisher::PublishedMetadata;
 use crate::node::Node;
 
-/// What a decision asks for.
-pub(crate) struct Decided<C: CoordinatorState, R> {
-    /// To be appended, and replayed before the next decision.
-    pub(crate) records: Vec<C::Record>,
-    /// To the request that asked, once the records are committed.
-    pub(crate) response: R,
-    /// To whom else it concerns, once the records are committed.
-    pub(crate) released: Vec<C::Released>,
-}
+/// What the state decides.
+pub(crate) type Decided<C, R> =
+    Decision<<C as CoordinatorState>::Record, <C as CoordinatorState>::Released, R>;
 
 /// A record as the log takes it.
 pub(crate) struct LogRecord {

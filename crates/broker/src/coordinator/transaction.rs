@@ -86,16 +86,6 @@ impl CoordinatorSettings for TransactionSettings {
     }
 }
 
-impl<R> From<Decision<R>> for Decided<TransactionCoordinator, R> {
-    fn from(decision: Decision<R>) -> Decided<TransactionCoordinator, R> {
-        Decided {
-            records: decision.records,
-            response: decision.response,
-            released: decision.released,
-        }
-    }
-}
-
 impl CoordinatorState for TransactionCoordinator {
     type Settings = TransactionSettings;
     type Record = TransactionRecord;
@@ -148,7 +138,7 @@ impl CoordinatorState for TransactionCoordinator {
     }
 
     fn handle_timeout(&mut self, now: Now) -> Option<Decided<TransactionCoordinator, ()>> {
-        TransactionCoordinator::handle_timeout(self, now).map(Decided::from)
+        TransactionCoordinator::handle_timeout(self, now)
     }
 
     fn unload(self) -> Vec<Released> {

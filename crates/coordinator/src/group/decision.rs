@@ -52,34 +52,8 @@ impl Released {
     }
 }
 
-/// What a coordinator decides.
-///
-/// The caller appends the records, in one batch, to the partition's log, and hands each with its
-/// offset to [`replay`](super::GroupCoordinator::replay) before the next decision. Response and
-/// released responses go out when these records are committed, and with them everything before:
-/// a decision without records depends on those of earlier ones. If the append fails or leadership
-/// is lost, the coordinator is dropped, the responses with it, and the state is loaded again.
-#[derive(Clone, Debug, PartialEq)]
-#[must_use]
-pub struct Decision<R> {
-    /// To be appended.
-    pub records: Vec<CoordinatorRecord>,
-    /// To the request that asked.
-    pub response: R,
-    /// To requests that waited, or to the one that asked if it might have had to.
-    pub released: Vec<Released>,
-}
-
-impl<R> Decision<R> {
-    /// A decision that changes nothing.
-    pub(crate) fn without_records(response: R) -> Self {
-        Self {
-            records: Vec::new(),
-            response,
-            released: Vec::new(),
-        }
-    }
-}
+/// What a group coordinator decides.
+pub type Decision<R> = crate::Decision<CoordinatorRecord, Released, R>;
 
 /// Records and released responses, while they are being decided.
 #[derive(Debug, Default)]

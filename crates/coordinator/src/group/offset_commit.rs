@@ -9,7 +9,7 @@ use ottla_protocol::{ErrorCode, KafkaString};
 
 use super::classic::{ClassicGroup, ClassicGroupState};
 use super::decision::{Decision, Effects, Now};
-use super::offsets::CommittedOffset;
+use super::offsets::{Commit, PlaceRef};
 use super::{Group, GroupCoordinator};
 
 /// The first version in which a group that is not there is an error of its own.
@@ -51,27 +51,24 @@ impl GroupCoordinator {
     ) -> OffsetCommitResponseTopic {
         let mut response = response_topic(topic);
         for partition in &topic.partitions {
-            let metadata = partition.committed_metadata.clone().unwrap_or_default();
-            // Java counts UTF-16 code units here, whatever the setting's name says.
-            let error = if metadata.encode_utf16().count() > self.config.offset_metadata_bytes_max {
-                ErrorCode::OFFSET_METADATA_TOO_LARGE
-            } else {
-                let offset = CommittedOffset {
-                    record_offset: -1,
-                    offset: partition.committed_offset,
-                    leader_epoch: (partition.committed_leader_epoch != -1)
-                        .then_some(partition.committed_leader_epoch),
-                    metadata,
-                    commit_timestamp_ms: now.wall_ms,
-                    expire_timestamp_ms,
-                    topic_id: topic.topic_id,
-                };
-                effects.records.push(offset.to_record(
-                    &request.group_id,
-                    &topic.name,
-                    partition.partition_index,
-                ));
-                ErrorCode::NONE
+            let place = PlaceRef {
+                group_id: &request.group_id,
+                topic: &topic.name,
+                partition: partition.partition_index,
+            };
+            let commit = Commit {
+                offset: partition.committed_offset,
+                leader_epoch: partition.committed_leader_epoch,
+                metadata: partition.committed_metadata.as_ref(),
+                topic_id: topic.topic_id,
+                expire_timestamp_ms,
+            };
+            let error = match self.commit_record(now, place, commit) {
+                Ok(record) => {
+                    effects.records.push(record);
+                    ErrorCode::NONE
+                }
+                Err(error) => error,
             };
             response
                 .partitions

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ottla_protocol::messages::{LegacyOffsetCommitValue, OffsetCommitKey, OffsetCommitValue};
-use ottla_protocol::{KafkaString, Uuid};
+use ottla_protocol::{ErrorCode, KafkaString, Uuid};
 
 use super::decision::Now;
 use super::{Group, GroupCoordinator};
@@ -91,6 +91,44 @@ impl CommittedOffset {
             RecordValue::OffsetCommit(Box::new(value)),
             version,
         )
+    }
+}
+
+/// What a request commits for a partition.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Commit<'a> {
+    pub(super) offset: i64,
+    /// -1 if the client does not say.
+    pub(super) leader_epoch: i32,
+    pub(super) metadata: Option<&'a KafkaString>,
+    /// Zero if the client does not say.
+    pub(super) topic_id: Uuid,
+    pub(super) expire_timestamp_ms: Option<i64>,
+}
+
+impl GroupCoordinator {
+    /// The record of a commit, or why it can't be made.
+    pub(super) fn commit_record(
+        &self,
+        now: Now,
+        place: PlaceRef<'_>,
+        commit: Commit<'_>,
+    ) -> Result<CoordinatorRecord, ErrorCode> {
+        let metadata = commit.metadata.cloned().unwrap_or_default();
+        // Java counts UTF-16 code units here, whatever the setting's name says.
+        if metadata.encode_utf16().count() > self.config.offset_metadata_bytes_max {
+            return Err(ErrorCode::OFFSET_METADATA_TOO_LARGE);
+        }
+        let committed = CommittedOffset {
+            record_offset: -1,
+            offset: commit.offset,
+            leader_epoch: (commit.leader_epoch != -1).then_some(commit.leader_epoch),
+            metadata,
+            commit_timestamp_ms: now.wall_ms,
+            expire_timestamp_ms: commit.expire_timestamp_ms,
+            topic_id: commit.topic_id,
+        };
+        Ok(committed.to_record(place.group_id, place.topic, place.partition))
     }
 }
 

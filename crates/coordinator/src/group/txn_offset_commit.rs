@@ -9,7 +9,7 @@ use ottla_protocol::{ErrorCode, Uuid};
 
 use super::classic::{ClassicGroup, ClassicGroupState};
 use super::decision::{Decision, Effects, Now};
-use super::offsets::CommittedOffset;
+use super::offsets::{Commit, PlaceRef};
 use super::{Group, GroupCoordinator};
 
 impl GroupCoordinator {
@@ -45,26 +45,28 @@ impl GroupCoordinator {
             ..TxnOffsetCommitResponseTopic::default()
         };
         for partition in &topic.partitions {
-            let index = partition.partition_index;
-            let metadata = partition.committed_metadata.clone().unwrap_or_default();
-            let error = if metadata.encode_utf16().count() > self.config.offset_metadata_bytes_max {
-                ErrorCode::OFFSET_METADATA_TOO_LARGE
-            } else {
-                let offset = CommittedOffset {
-                    record_offset: -1,
-                    offset: partition.committed_offset,
-                    leader_epoch: (partition.committed_leader_epoch != -1)
-                        .then_some(partition.committed_leader_epoch),
-                    metadata,
-                    commit_timestamp_ms: now.wall_ms,
-                    expire_timestamp_ms: None,
-                    topic_id: Uuid::ZERO,
-                };
-                let record = offset.to_record(&request.group_id, &topic.name, index);
-                effects.records.push(record);
-                ErrorCode::NONE
+            let place = PlaceRef {
+                group_id: &request.group_id,
+                topic: &topic.name,
+                partition: partition.partition_index,
             };
-            response.partitions.push(response_partition(index, error));
+            let commit = Commit {
+                offset: partition.committed_offset,
+                leader_epoch: partition.committed_leader_epoch,
+                metadata: partition.committed_metadata.as_ref(),
+                topic_id: Uuid::ZERO,
+                expire_timestamp_ms: None,
+            };
+            let error = match self.commit_record(now, place, commit) {
+                Ok(record) => {
+                    effects.records.push(record);
+                    ErrorCode::NONE
+                }
+                Err(error) => error,
+            };
+            response
+                .partitions
+                .push(response_partition(partition.partition_index, error));
         }
         response
     }

@@ -49,38 +49,8 @@ pub enum Released {
     TimedOut(KafkaString),
 }
 
-/// What follows from a request, or from time.
-///
-/// The caller appends the records to the partition's log, and hands each to [`replay`](super::TransactionCoordinator::replay) before the next decision. Response and what is released take effect when the records are committed, and with them everything before. If the append fails or leadership is lost, the coordinator is dropped and loaded again.
-#[derive(Clone, Debug, PartialEq)]
-#[must_use]
-pub struct Decision<R> {
-    /// To be appended.
-    pub records: Vec<TransactionRecord>,
-    /// To the request that asked.
-    pub response: R,
-    /// To be done then.
-    pub released: Vec<Released>,
-}
-
-impl<R> Decision<R> {
-    /// A decision that changes nothing.
-    pub(super) fn without_records(response: R) -> Self {
-        Self {
-            records: Vec::new(),
-            response,
-            released: Vec::new(),
-        }
-    }
-
-    pub(super) fn of(record: TransactionRecord, response: R) -> Self {
-        Self {
-            records: vec![record],
-            response,
-            released: Vec::new(),
-        }
-    }
-}
+/// What a transaction coordinator decides.
+pub type Decision<R> = crate::Decision<TransactionRecord, Released, R>;
 
 impl Decision<Outcome> {
     pub(super) fn refused(error: ErrorCode) -> Self {
