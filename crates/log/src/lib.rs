@@ -34,6 +34,7 @@ mod log;
 mod open_files;
 mod producer_state;
 mod recent_batches;
+mod room_ahead;
 mod segment;
 mod segment_files;
 mod topic_partition;

@@ -15,6 +15,7 @@ use crate::index::{
     AbortedTransaction, OffsetIndex, OffsetPosition, TimeIndex, TimestampOffset, TransactionIndex,
 };
 use crate::open_files::FileSlot;
+use crate::room_ahead::{RoomAhead, STRETCH_BYTES};
 use crate::segment_files::{FileKind, FileSuffix, SegmentFiles};
 use ottla_protocol::ids::Offset;
 
@@ -33,6 +34,7 @@ pub(crate) struct Segment {
     pub(crate) transaction_index: TransactionIndex,
     /// Bytes of valid batches. The file is as long, except after a failed write.
     size: u64,
+    room_ahead: RoomAhead,
     /// The largest timestamp and the last offset of the batch it came in; read from the time
     /// index when it is first asked for.
     max_timestamp: OnceLock<TimestampOffset>,
@@ -99,6 +101,7 @@ impl Segment {
             time_index: TimeIndex::new(),
             transaction_index: TransactionIndex::new(),
             size,
+            room_ahead: RoomAhead::default(),
             max_timestamp: OnceLock::new(),
             first_timestamp: OnceLock::new(),
             created_ms: now_ms,
@@ -225,12 +228,55 @@ impl Segment {
         Ok(())
     }
 
+    /// Has the disk find room for the next appends, if there were many lately.
+    pub(crate) fn reserve_ahead(&mut self, config: &LogConfig, now_ms: i64) -> Result<()> {
+        let wanted = self
+            .room_ahead
+            .wanted(self.size, config.segment_bytes, now_ms);
+        if let Some(stretch) = wanted
+            && let Err(error) = self.file()?.reserve(stretch.position, stretch.length)
+        {
+            self.room_ahead.refused();
+            tracing::debug!(path = %self.path(FileKind::Log).display(), %error, "no room is reserved ahead");
+        }
+        Ok(())
+    }
+
+    /// Gives back what was reserved if the segment has stopped growing fast.
+    pub(crate) fn give_unused_room_back(&mut self, now_ms: i64) -> Result<()> {
+        if self.room_ahead.is_unused(self.size, now_ms) {
+            self.give_room_back()?;
+        }
+        Ok(())
+    }
+
+    /// Gives back what was reserved before a crash: nothing is left that knows of it.
+    pub(crate) fn give_lost_room_back(&mut self) -> Result<()> {
+        if self.size >= STRETCH_BYTES {
+            self.give_room_back()?;
+        }
+        Ok(())
+    }
+
+    fn give_room_back(&mut self) -> Result<()> {
+        self.room_ahead.given_back();
+        let path = self.path(FileKind::Log);
+        let metadata = self.files.disk().metadata(&path).doing("look at", &path)?;
+        let file = self.file()?;
+        file.set_length(self.size).doing("truncate", &path)?;
+        // The content is as it was, and the time of its last change counts where records have none.
+        metadata
+            .map_or(Ok(()), |metadata| file.set_modified(metadata.modified_ms))
+            .doing("set the time of", &path)
+    }
+
     fn write(&mut self, bytes: &[u8], position: u64) -> Result<()> {
         let file = self.file()?;
         file.write_at(bytes, position)
             .inspect_err(|_| {
                 // What arrived of a write that failed is not part of the log: a full disk must not
                 // leave half a batch behind. If this fails too, recovery will cut it.
+                self.room_ahead.given_back();
                 let _ = file.set_length(position);
             })
             .map_err(self.failed("append to", FileKind::Log))
@@ -484,6 +530,7 @@ impl Segment {
         self.file()?
             .set_length(size)
             .map_err(self.failed("truncate", FileKind::Log))?;
+        self.room_ahead.given_back();
         self.size = size;
         Ok(())
     }
@@ -545,10 +592,13 @@ impl Segment {
             .doing("resize", &path)
     }
 
-    /// Ends the segment: the largest timestamp gets its entry, and the indexes lose their room.
+    /// Ends the segment: the largest timestamp gets its entry, and the files lose the room they did not use.
     pub(crate) fn become_inactive(&mut self) -> Result<()> {
         self.append_max_timestamp()?;
         self.has_index_room = false;
+        if self.room_ahead.is_beyond(self.size) {
+            self.give_room_back()?;
+        }
         self.resize_indexes(0)
     }
 

@@ -110,6 +110,9 @@ pub trait File: Send + Sync + Debug {
     fn length(&self) -> io::Result<u64>;
     /// Cuts the file, or grows it with zeros.
     fn set_length(&self, length: u64) -> io::Result<()>;
+    /// Has the disk find room for `length` bytes from `position` on, which may be beyond the end; the file's length
+    /// stays. [`Self::set_length`] gives back what is beyond it. A disk without such a thing refuses.
+    fn reserve(&self, position: u64, length: u64) -> io::Result<()>;
     /// Makes the bytes, and the length that is needed to read them, durable.
     fn sync_data(&self) -> io::Result<()>;
     /// Makes the bytes and every attribute durable.

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use rustix::fs::{Mode, OFlags, Timespec, Timestamps};
+use rustix::fs::{FallocateFlags, Mode, OFlags, Timespec, Timestamps};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{DirectoryEntry, Disk, DiskSpace, File, FileLock, Metadata, OpenMode};
@@ -174,6 +174,11 @@ impl File for RealFile {
 
     fn set_length(&self, length: u64) -> io::Result<()> {
         retry(|| rustix::fs::ftruncate(&self.descriptor, length))
+    }
+
+    fn reserve(&self, position: u64, length: u64) -> io::Result<()> {
+        let keeps_size = FallocateFlags::KEEP_SIZE;
+        retry(|| rustix::fs::fallocate(&self.descriptor, keeps_size, position, length))
     }
 
     // A failed sync is never tried again here: the kernel has already dropped the pages that it

@@ -13,15 +13,24 @@ const UNKNOWN: u64 = u64::MAX;
 /// How many bytes of the end of an index one read takes: most look-ups end there.
 const BLOCK_BYTES: usize = 4096;
 
+/// How many entries are kept back at most, to be written at once.
+const PENDING_ENTRIES_MAX: usize = 64;
+
 /// A file of entries of `N` bytes, ordered by their keys.
 ///
 /// The file of the active segment is as long as the index may become, zeros at its end; it is
 /// cut to its entries when the segment is rolled or closed, as Kafka does.
+///
+/// The last entries of the active segment may be in memory alone: each would be a system call of its own, and a start
+/// that finds them missing builds the index from the batches, as it does after any stop that was not clean.
 #[derive(Debug)]
 pub(super) struct Entries<const N: usize> {
     slot: FileSlot,
     kind: FileKind,
+    /// Those in memory are counted.
     count: AtomicU64,
+    /// The entries at the end that are not in the file yet.
+    pending: Vec<[u8; N]>,
     /// The last entry, once it was asked for: each that is added to a time index is compared with it.
     last: OnceLock<[u8; N]>,
 }
@@ -32,6 +41,7 @@ impl<const N: usize> Entries<N> {
             slot: FileSlot::default(),
             kind,
             count: AtomicU64::new(UNKNOWN),
+            pending: Vec::new(),
             last: OnceLock::new(),
         }
     }
@@ -87,7 +97,19 @@ impl<const N: usize> Entries<N> {
     }
 
     pub(super) fn get(&self, files: &SegmentFiles, number: u64) -> io::Result<[u8; N]> {
-        self.read(&*self.file(files)?, number)
+        let written = self.written(self.count(files)?);
+        let pending = number
+            .checked_sub(written)
+            .and_then(|place| self.pending.get(usize::try_from(place).ok()?));
+        match pending {
+            Some(entry) => Ok(*entry),
+            None => self.read(&*self.file(files)?, number),
+        }
+    }
+
+    /// How many of `count` entries are in the file.
+    fn written(&self, count: u64) -> u64 {
+        count.saturating_sub(self.pending.len() as u64)
     }
 
     pub(super) fn last(&self, files: &SegmentFiles) -> io::Result<Option<[u8; N]>> {
@@ -105,9 +127,24 @@ impl<const N: usize> Entries<N> {
 
     pub(super) fn append(&mut self, files: &SegmentFiles, entry: &[u8; N]) -> io::Result<()> {
         let count = self.count(files)?;
-        self.file(files)?.write_at(entry, count * N as u64)?;
+        self.pending.push(*entry);
         self.count.store(count + 1, Ordering::Relaxed);
         self.last = OnceLock::from(*entry);
+        if self.pending.len() >= PENDING_ENTRIES_MAX {
+            self.write_pending(files)?;
+        }
+        Ok(())
+    }
+
+    /// Writes what is in memory alone.
+    fn write_pending(&mut self, files: &SegmentFiles) -> io::Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let written = self.written(self.count(files)?);
+        self.file(files)?
+            .write_at(self.pending.as_flattened(), written * N as u64)?;
+        self.pending.clear();
         Ok(())
     }
 
@@ -135,7 +172,15 @@ impl<const N: usize> Entries<N> {
         files: &SegmentFiles,
         before: impl Fn(&[u8; N]) -> bool,
     ) -> io::Result<(u64, Option<[u8; N]>)> {
-        let count = self.count(files)?;
+        let count = self.written(self.count(files)?);
+        if let Some(first) = self.pending.first()
+            && (count == 0 || before(first))
+        {
+            let in_memory = self.pending.partition_point(before);
+            let last = in_memory.checked_sub(1);
+            let floor = last.and_then(|last| self.pending.get(last).copied());
+            return Ok((count + in_memory as u64, floor));
+        }
         if count == 0 {
             return Ok((0, None));
         }
@@ -183,19 +228,26 @@ impl<const N: usize> Entries<N> {
 
     /// Keeps the first `count` entries and zeroes the rest of the file, which keeps its length.
     pub(super) fn truncate(&mut self, files: &SegmentFiles, count: u64) -> io::Result<()> {
-        if count < self.count(files)? {
+        let before = self.count(files)?;
+        let written = self.written(before);
+        if count < before {
             self.last.take();
+            let kept = usize::try_from(count.saturating_sub(written)).unwrap_or(usize::MAX);
+            self.pending.truncate(kept);
+            self.count.store(count, Ordering::Relaxed);
+        }
+        if count < written {
             let file = self.file(files)?;
             let length = file.length()?;
             file.set_length(count * N as u64)?;
             file.set_length(length)?;
-            self.count.store(count, Ordering::Relaxed);
         }
         Ok(())
     }
 
     /// Makes the file `bytes` long, or as long as its entries if those need more.
     pub(super) fn resize(&mut self, files: &SegmentFiles, bytes: u64) -> io::Result<()> {
+        self.write_pending(files)?;
         let entries = self.count(files)? * N as u64;
         let length = (bytes / N as u64 * N as u64).max(entries);
         let file = self.file(files)?;
@@ -211,6 +263,7 @@ impl<const N: usize> Entries<N> {
     /// cut to nothing and written again for one being replaced, and waits for the disk.
     pub(super) fn reset(&mut self, files: &SegmentFiles, bytes: u64) -> io::Result<()> {
         self.last.take();
+        self.pending.clear();
         let file = self.file(files)?;
         if file.length()? > 0 {
             file.write_at(&[0; N], 0)?;

@@ -125,7 +125,7 @@ impl Log {
             },
             info.first_offset.0,
         )?;
-        let start = self.write(bytes, &parsed, &changes)?;
+        let start = self.write(bytes, &parsed, &changes, append.now_ms)?;
         for batch in parsed {
             self.leader_epochs
                 .assign(batch.leader_epoch, batch.base_offset);
@@ -309,7 +309,13 @@ impl Log {
 
     /// Writes the bytes and the index entries, and returns the position in the segment; after an
     /// error the log is as it was.
-    fn write(&mut self, bytes: &[u8], parsed: &[Batch], changes: &ProducerChanges) -> Result<u64> {
+    fn write(
+        &mut self,
+        bytes: &[u8],
+        parsed: &[Batch],
+        changes: &ProducerChanges,
+        now_ms: i64,
+    ) -> Result<u64> {
         let aborted: Vec<_> = changes
             .completed
             .iter()
@@ -319,6 +325,7 @@ impl Log {
         let config = self.config.clone();
         let segment = self.active_segment()?;
         let size_before = segment.size();
+        segment.reserve_ahead(&config, now_ms)?;
         let mut result = segment.append(bytes, parsed, &config);
         if result.is_ok() {
             result = aborted

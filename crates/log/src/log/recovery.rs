@@ -242,6 +242,7 @@ impl<'a> Loader<'a> {
             self.cut(base, valid_bytes, expected, &reason)?;
         }
         if let Some(segment) = self.segments.get_mut(&base) {
+            segment.give_lost_room_back()?;
             segment.become_inactive()?;
             segment.indexes_were_rebuilt();
         }

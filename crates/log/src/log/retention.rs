@@ -21,6 +21,7 @@ impl Log {
     pub fn delete_old_segments(&mut self, now_ms: i64) -> Result<RetentionOutcome> {
         self.health.check()?;
         self.repair_indexes()?;
+        self.active_segment()?.give_unused_room_back(now_ms)?;
         let mut outcome = RetentionOutcome::default();
         let log_start_offset = self.log_start_offset;
         self.delete_while(now_ms, &mut outcome, "log start offset", |_, next| {

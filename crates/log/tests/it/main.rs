@@ -11,5 +11,6 @@ mod golden_compaction;
 mod log;
 mod log_directory;
 mod model;
+mod room_ahead;
 mod support;
 mod verification;

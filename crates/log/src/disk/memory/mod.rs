@@ -348,6 +348,10 @@ impl File for MemoryFile {
         self.apply(Write::Length(length))
     }
 
+    fn reserve(&self, _position: u64, _length: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.state()?;
         match state.check_sync() {
