@@ -6,7 +6,7 @@ import tempfile
 import time
 
 import wire
-from processes import Pair, client, consume, create, delete, produce, tool
+from processes import Pair, client, consume, create, delete, produce, tool, use_memory
 
 GIB = 1 << 30
 MIB = 1 << 20
@@ -20,15 +20,17 @@ def settle():
 def records(session, size, label, codec):
     """CPU time and throughput in and out, of records of one size and one codec."""
     form = session.form
+    # What the first alternation brings is for caches and the virtual machine, and is not counted.
+    warm_gib = form.warm_again_gib if session.is_warm else form.warm_gib
     pair = session.pair()
     compression = f"compression.type={codec}"
     topics = ((number, f"records-{size}-{codec}-{number}") for number in range(form.rounds + 1))
     for number, topic in topics:
-        # The first alternation warms clients, caches and the virtual machine up, and is not counted.
-        gib = form.warm_gib if number == 0 else form.gib / form.rounds
+        gib = warm_gib if number == 0 else form.of_records(size, codec) / form.rounds
         count = int(gib * GIB / size)
         for broker in pair:
             create(broker, topic)
+            use_memory(gib)
             before = broker.cpu_seconds()
             rate_in = produce(broker, topic, size, count, compression)
             between = broker.cpu_seconds()
@@ -41,6 +43,7 @@ def records(session, size, label, codec):
                 yield f"CPU-s per GiB out, {label}", broker.name, (after - between) / gib
                 yield f"MiB/s in, {label}", broker.name, rate_in
                 yield f"MiB/s out, {label}", broker.name, rate_out
+        session.is_warm = True
 
 
 def limits(session):
@@ -49,6 +52,7 @@ def limits(session):
     for _ in range(form.rounds):
         with tempfile.TemporaryDirectory(prefix="ottla-bench-", dir=session.folder) as folder:
             mib = int(form.gib / form.rounds * 1024)
+            use_memory(mib / 1024)
             limit = client("limit", folder=folder, mib=mib, block=65536)
         settle()
         for way in ("in", "out"):
@@ -58,15 +62,18 @@ def limits(session):
 def scheduled(session, rate, label, **settings):
     """Latencies on a fixed schedule, by the native client, with the floor of an echo server."""
     form = session.form
-    schedule = {"partitions": 6, "rate": rate, "record_size": 1024, "seconds": form.latency_seconds}
+    schedule = {"partitions": 6, "rate": rate, "record_size": 1024}
+    seconds = form.latency_seconds
     pair = session.pair()
     for number in range(form.rounds + 1):
-        warm_up = form.latency_seconds if number == 0 else 2
-        floor = client("latency-floor", topic="floor", warm_up=1, **schedule)
+        warm_up = seconds if number == 0 else 2
+        floor = client("latency-floor", topic="floor", warm_up=1, seconds=form.floor_seconds, **schedule)
         for broker in pair:
             topic = f"latency-{rate}-{number}"
             create(broker, topic, **settings)
-            found = client("latency", port=broker.port, topic=topic, warm_up=warm_up, **schedule)
+            use_memory(seconds * 2 * rate * 1024 / GIB)
+            address = {"port": broker.port, "topic": topic}
+            found = client("latency", warm_up=warm_up, seconds=seconds, **address, **schedule)
             delete(broker, topic)
             settle()
             if number == 0:
@@ -111,6 +118,7 @@ def flushed_throughput(session):
         for broker in pair:
             topic = f"flushed-{number}"
             create(broker, topic, **{"flush.messages": 1})
+            use_memory(count * 1024 / GIB)
             rate = produce(broker, topic, 1024, count)
             delete(broker, topic)
             settle()

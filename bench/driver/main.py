@@ -20,11 +20,15 @@ class Form:
 
     name: str
     rounds: int
-    # Data of a figure over all rounds, a broker and a way; what warms up beforehand.
+    # Data of a figure over all rounds, a broker and a way: of records of 1 KiB, and of all others.
     gib: float
+    gib_of_others: float
+    # What warms up beforehand: brokers that have just started, and those that have served other figures.
     warm_gib: float
+    warm_again_gib: float
     flushed_gib: float
     latency_seconds: int
+    floor_seconds: int
     end_to_end_records: int
     memory_rounds: int
     memory_gib: float
@@ -36,6 +40,9 @@ class Form:
     # Minutes by figure, on two cores.
     minutes: dict
 
+    def of_records(self, size, codec):
+        return self.gib if (size, codec) == (1024, "none") else self.gib_of_others
+
     def estimate(self, figures):
         return sum(self.minutes[figure] for figure in figures)
 
@@ -44,9 +51,12 @@ QUICK = Form(
     "quick",
     rounds=1,
     gib=0.5,
+    gib_of_others=0.5,
     warm_gib=0.5,
+    warm_again_gib=0.1,
     flushed_gib=0.05,
     latency_seconds=6,
+    floor_seconds=3,
     end_to_end_records=2000,
     memory_rounds=1,
     memory_gib=0.5,
@@ -61,9 +71,12 @@ FULL = Form(
     "full",
     rounds=5,
     gib=8,
-    warm_gib=1.6,
+    gib_of_others=4,
+    warm_gib=2,
+    warm_again_gib=0.3,
     flushed_gib=0.5,
-    latency_seconds=15,
+    latency_seconds=10,
+    floor_seconds=5,
     end_to_end_records=5_000,
     memory_rounds=3,
     memory_gib=3,
@@ -74,15 +87,15 @@ FULL = Form(
     figures=list(FIGURES),
     minutes={
         "limits": 1,
-        "records-1k": 7,
-        "records-100b": 9,
-        "records-1k-lz4": 7,
-        "records-1k-zstd": 8,
-        "records-100b-lz4": 8,
-        "latency": 6,
+        "records-1k": 5,
+        "records-100b": 5,
+        "records-1k-lz4": 3,
+        "records-1k-zstd": 3,
+        "records-100b-lz4": 4,
+        "latency": 4,
         "end-to-end": 3,
-        "flushed": 4,
-        "flushed-latency": 6,
+        "flushed": 2,
+        "flushed-latency": 4,
         "memory": 6,
         "restart": 9,
     },
@@ -95,6 +108,8 @@ class Session:
     def __init__(self, form, folder):
         self.form, self.folder = form, folder
         self.shared = None
+        # Whether the shared brokers have taken in and served enough for Java's compiler to have seen the code.
+        self.is_warm = False
 
     def pair(self):
         if self.shared is None:
@@ -105,6 +120,7 @@ class Session:
         if self.shared is not None:
             self.shared.remove()
             self.shared = None
+            self.is_warm = False
 
 
 def measure(session, name, results):

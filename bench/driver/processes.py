@@ -1,6 +1,7 @@
 """The two brokers as the benchmark runs them, what they cost, and the programs that drive them."""
 
 import json
+import mmap
 import os
 import re
 import subprocess
@@ -102,6 +103,19 @@ class Pair:
         for broker in self:
             broker.remove()
         self.root.rmdir()
+
+
+def use_memory(gib):
+    """Has the machine use as much memory as is to be written next, and gives it back.
+
+    A virtual machine returns memory that lies idle to its host. Whoever touches it first pays for it: more than a
+    second of CPU time a GiB was seen, which is neither broker's work, and would be part of what both are charged.
+    """
+    bytes_used = int((gib * 1.2 + 0.25) * (1 << 30)) // mmap.PAGESIZE * mmap.PAGESIZE
+    with mmap.mmap(-1, bytes_used) as memory:
+        memory.madvise(mmap.MADV_HUGEPAGE)
+        for at in range(0, bytes_used, mmap.PAGESIZE):
+            memory[at] = 1
 
 
 def java(*arguments):
