@@ -13,8 +13,8 @@ use ottla_protocol::{ErrorCode, KafkaString};
 use super::classic::{
     ClassicDecision, ClassicGroup, Waiting, join_error, member_response, sync_error,
 };
-use super::consumer::ClusterMetadata;
 use super::decision::{Decision, Effects, Now, Released, RequestContext};
+use super::metadata::ClusterMetadata;
 use super::offsets::{CommittedOffset, OffsetStore};
 use super::other::{OtherGroup, OtherGroupType};
 use super::timers::{TimerAction, TimerKey, Timers};
@@ -199,7 +199,7 @@ impl GroupCoordinator {
             TimerKey::Heartbeat { group_id, .. }
             | TimerKey::Join { group_id }
             | TimerKey::Sync { group_id } => group_id.clone(),
-            TimerKey::ConsumerMember {
+            TimerKey::Member {
                 group_id,
                 member_id,
                 ..

@@ -10,13 +10,18 @@ mod consumer;
 mod coordinator;
 mod decision;
 mod expiration;
+mod hash_order;
 mod listing;
+mod member_epoch;
+mod metadata;
 mod offset_commit;
 mod offset_delete;
 mod offset_fetch;
 mod offsets;
 mod other;
+mod pace;
 mod partition;
+mod refusal;
 #[cfg(test)]
 mod tests;
 mod timers;

@@ -16,11 +16,11 @@ pub(crate) enum TimerKey {
     Join { group_id: KafkaString },
     /// The members of a group must have asked for their assignments.
     Sync { group_id: KafkaString },
-    /// A member of a consumer group must be heard of, or move on.
-    ConsumerMember {
+    /// A member of a group whose coordinator assigns must be heard of, or move on.
+    Member {
         group_id: KafkaString,
         member_id: KafkaString,
-        timer: ConsumerTimer,
+        timer: MemberTimer,
     },
     /// The regular expressions of a consumer group are to be looked up.
     RegularExpressions { group_id: KafkaString },
@@ -28,9 +28,9 @@ pub(crate) enum TimerKey {
     Expiration,
 }
 
-/// What is expected of a member of a consumer group.
+/// What is expected of a member of a group whose coordinator assigns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum ConsumerTimer {
+pub(crate) enum MemberTimer {
     /// That it is heard of.
     Session,
     /// That it gives up what it is not to have any more.
@@ -41,7 +41,7 @@ pub(crate) enum ConsumerTimer {
     Sync,
 }
 
-impl ConsumerTimer {
+impl MemberTimer {
     pub(crate) const ALL: [Self; 4] = [Self::Session, Self::Rebalance, Self::Join, Self::Sync];
 }
 
@@ -56,10 +56,10 @@ pub(crate) enum TimerAction {
     CompleteJoin,
     /// Those of this generation who have not asked for their assignments are removed.
     ExpirePendingSync { generation_id: i32 },
-    /// The member of a consumer group is removed.
-    FenceConsumerMember,
-    /// The member of a consumer group is removed if it is still in this epoch.
-    FenceConsumerMemberInEpoch { member_epoch: i32 },
+    /// The member is removed.
+    FenceMember,
+    /// The member is removed if it is still in this epoch.
+    FenceMemberInEpoch { member_epoch: i32 },
     /// The topics that expressions match are looked up.
     ResolveRegularExpressions,
     /// What nobody uses any more is deleted.

@@ -2,7 +2,7 @@
 
 use ottla_protocol::Uuid;
 
-use super::hash_order::{HashOrdered, HashOrderedSet};
+use crate::group::hash_order::{HashOrdered, HashOrderedSet};
 
 /// Partitions of a topic, each with the epoch in which it was assigned.
 pub(crate) type PartitionEpochs = HashOrdered<i32, i32>;

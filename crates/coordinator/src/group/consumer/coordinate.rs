@@ -7,14 +7,16 @@ use ottla_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeart
 use ottla_protocol::{KafkaString, Uuid};
 
 use super::decision::ConsumerDecision;
-use super::group::{ConsumerGroup, RefreshDeadline};
-use super::member::{EPOCH_JOIN, EPOCH_LEAVE, EPOCH_LEAVE_TEMPORARILY, MemberState};
-use super::refusal::Refusal;
+use super::group::ConsumerGroup;
+use super::member::MemberState;
 use super::validate::validate_heartbeat;
 use crate::group::Group;
 use crate::group::coordinator::GroupCoordinator;
 use crate::group::decision::{Decision, Effects, Now, RequestContext};
-use crate::group::timers::{ConsumerTimer, TimerAction};
+use crate::group::member_epoch::{EPOCH_JOIN, EPOCH_LEAVE, EPOCH_LEAVE_TEMPORARILY};
+use crate::group::pace::RefreshDeadline;
+use crate::group::refusal::Refusal;
+use crate::group::timers::{MemberTimer, TimerAction};
 
 impl GroupCoordinator {
     /// Takes note of the metadata that is in force, which stands at `offset` in its log.
@@ -216,7 +218,7 @@ impl GroupCoordinator {
         let Some(member) = member_id.and_then(|member_id| group.member(member_id)) else {
             return Effects::default();
         };
-        if let TimerAction::FenceConsumerMemberInEpoch { member_epoch } = action
+        if let TimerAction::FenceMemberInEpoch { member_epoch } = action
             && member.member_epoch != member_epoch
         {
             return Effects::default();
@@ -238,10 +240,10 @@ impl GroupCoordinator {
             for (member_id, member) in group.members.iter() {
                 decision.expect_heartbeat(member_id);
                 if member.state == MemberState::UnrevokedPartitions {
-                    let action = TimerAction::FenceConsumerMemberInEpoch {
+                    let action = TimerAction::FenceMemberInEpoch {
                         member_epoch: member.member_epoch,
                     };
-                    let timer = (member_id, ConsumerTimer::Rebalance);
+                    let timer = (member_id, MemberTimer::Rebalance);
                     decision.schedule(timer, member.rebalance_timeout_ms, action);
                 }
             }

@@ -8,17 +8,17 @@ use ottla_protocol::{KafkaString, Uuid};
 use super::assignment::{PartitionsByTopic, from_lists};
 use super::assignor::{Assignor, GroupSpec, MemberSpec};
 use super::group::{
-    ConsumerGroup, RefreshDeadline, ResolvedRegex, SubscribedTopics, SubscriptionType, decrease,
-    increase,
+    ConsumerGroup, ResolvedRegex, SubscribedTopics, SubscriptionType, decrease, increase,
 };
-use super::hash_order::{HashOrdered, HashOrderedSet};
 use super::member::ConsumerMember;
-use super::metadata::ClusterMetadata;
 use super::records;
 use super::settings::GroupSettings;
 use crate::group::config::GroupCoordinatorConfig;
 use crate::group::decision::{Effects, Now};
-use crate::group::timers::{ConsumerTimer, TimerAction, TimerKey, Timers};
+use crate::group::hash_order::{HashOrdered, HashOrderedSet};
+use crate::group::metadata::ClusterMetadata;
+use crate::group::pace::{RefreshDeadline, may_assign_again};
+use crate::group::timers::{MemberTimer, TimerAction, TimerKey, Timers};
 
 /// A consumer group in hand. It changes by the replay of the records alone.
 #[derive(Debug)]
@@ -47,9 +47,6 @@ pub(super) struct Target {
     pub(super) assignment: Arc<PartitionsByTopic>,
 }
 
-/// How long a group's topics need no look unless they change: for as good as ever.
-const REFRESH_INTERVAL_MS: i64 = 0x7fff_ffff;
-
 impl ConsumerDecision<'_> {
     pub(super) fn settings(&self) -> GroupSettings {
         GroupSettings::of(&self.group.group_id, self.config, self.metadata)
@@ -68,9 +65,8 @@ impl ConsumerDecision<'_> {
 
     /// Whether the group's topics have to be looked at, since they may have changed.
     pub(super) fn needs_refresh(&self) -> bool {
-        let deadline = self.group.refresh_deadline;
-        self.now.monotonic_ms >= deadline.deadline_ms
-            || self.group.group_epoch < deadline.group_epoch
+        let group = self.group;
+        group.refresh_deadline.has_come(self.now, group.group_epoch)
     }
 
     /// Looks at the group's topics, and enters a new epoch if they or its members have changed.
@@ -116,10 +112,7 @@ impl ConsumerDecision<'_> {
     }
 
     pub(super) fn postpone_refresh(&mut self, group_epoch: i32) {
-        self.refresh = Some(RefreshDeadline {
-            deadline_ms: self.now.monotonic_ms.saturating_add(REFRESH_INTERVAL_MS),
-            group_epoch,
-        });
+        self.refresh = Some(RefreshDeadline::after(self.now, group_epoch));
     }
 
     /// The target assignment of the group's epoch, computed unless it is there, or was computed
@@ -174,11 +167,8 @@ impl ConsumerDecision<'_> {
 
     /// Whether enough time has gone by since the last target assignment.
     fn may_assign(&self) -> bool {
-        let last_ms = self.group.assignment_timestamp_ms;
         let interval_ms = self.settings().assignment_interval_ms;
-        last_ms == 0
-            || interval_ms == 0
-            || self.now.wall_ms >= last_ms.saturating_add(i64::from(interval_ms))
+        may_assign_again(self.now, self.group.assignment_timestamp_ms, interval_ms)
     }
 
     /// The group as an assignor sees it, with the member as it is to be.
@@ -261,15 +251,15 @@ impl ConsumerDecision<'_> {
 
     pub(super) fn expect_heartbeat_within(&mut self, member_id: &KafkaString, timeout_ms: i32) {
         self.schedule(
-            (member_id, ConsumerTimer::Session),
+            (member_id, MemberTimer::Session),
             timeout_ms,
-            TimerAction::FenceConsumerMember,
+            TimerAction::FenceMember,
         );
     }
 
     pub(super) fn schedule(
         &mut self,
-        (member_id, timer): (&KafkaString, ConsumerTimer),
+        (member_id, timer): (&KafkaString, MemberTimer),
         delay_ms: i32,
         action: TimerAction,
     ) {
@@ -278,8 +268,8 @@ impl ConsumerDecision<'_> {
         self.timers.schedule(key, deadline_ms, action);
     }
 
-    pub(super) fn timer_key(&self, member_id: &KafkaString, timer: ConsumerTimer) -> TimerKey {
-        TimerKey::ConsumerMember {
+    pub(super) fn timer_key(&self, member_id: &KafkaString, timer: MemberTimer) -> TimerKey {
+        TimerKey::Member {
             group_id: self.group.group_id.clone(),
             member_id: member_id.clone(),
             timer,
@@ -287,7 +277,7 @@ impl ConsumerDecision<'_> {
     }
 
     pub(super) fn cancel_timers(&mut self, member_id: &KafkaString) {
-        for timer in ConsumerTimer::ALL {
+        for timer in MemberTimer::ALL {
             let key = self.timer_key(member_id, timer);
             self.timers.cancel(&key);
         }

@@ -7,11 +7,11 @@ use super::assignment::PartitionsByTopic;
 use super::assignor::Assignor;
 use super::decision::most_asked_for;
 use super::group::ConsumerGroup;
-use super::hash_order::HashOrdered;
 use super::member::ConsumerMember;
-use super::metadata::ClusterMetadata;
 use crate::group::Group;
 use crate::group::coordinator::GroupCoordinator;
+use crate::group::hash_order::HashOrdered;
+use crate::group::metadata::ClusterMetadata;
 
 /// The types of members in the response.
 const MEMBER_TYPE_CLASSIC: i8 = 0;

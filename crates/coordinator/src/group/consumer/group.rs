@@ -9,8 +9,9 @@ use ottla_protocol::messages::{
 use ottla_protocol::{KafkaString, Uuid};
 
 use super::assignment::{EpochsByTopic, PartitionsByTopic, from_lists};
-use super::hash_order::HashOrdered;
 use super::member::ConsumerMember;
+use crate::group::hash_order::HashOrdered;
+use crate::group::pace::RefreshDeadline;
 
 /// The epoch of a group, and of its target assignment, that has no records yet.
 const EPOCH_FIRST: i32 = 1;
@@ -148,14 +149,6 @@ impl ResolvedRegex {
             timestamp_ms: value.timestamp,
         }
     }
-}
-
-/// When the group's topics are to be looked at again: at a time, or once the group is found in an
-/// earlier epoch than that, since a record was not written after all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct RefreshDeadline {
-    pub(crate) deadline_ms: i64,
-    pub(crate) group_epoch: i32,
 }
 
 /// A group of the consumer protocol (KIP-848).

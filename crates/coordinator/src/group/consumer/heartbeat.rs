@@ -10,13 +10,14 @@ use ottla_protocol::{ErrorCode, KafkaString};
 use super::assignment::{EpochsByTopic, has_epoch};
 use super::decision::{Change, ConsumerDecision, Target};
 use super::group::ConsumerGroup;
-use super::hash_order::HashOrderedSet;
-use super::member::{ConsumerMember, EPOCH_JOIN, EPOCH_LEAVE_TEMPORARILY, MemberState};
+use super::member::{ConsumerMember, MemberState};
 use super::reconcile::Reconciliation;
 use super::records;
-use super::refusal::Refusal;
 use crate::group::decision::Client;
-use crate::group::timers::{ConsumerTimer, TimerAction};
+use crate::group::hash_order::HashOrderedSet;
+use crate::group::member_epoch::{EPOCH_JOIN, EPOCH_LEAVE_TEMPORARILY};
+use crate::group::refusal::Refusal;
+use crate::group::timers::{MemberTimer, TimerAction};
 
 /// A member as a request finds it.
 #[derive(Debug)]
@@ -189,9 +190,9 @@ impl ConsumerDecision<'_> {
         let record = records::current_assignment(&self.group.group_id, &updated);
         self.effects.records.push(record);
         if !updated.uses_classic_protocol() {
-            let timer = (&updated.member_id, ConsumerTimer::Rebalance);
+            let timer = (&updated.member_id, MemberTimer::Rebalance);
             if updated.state == MemberState::UnrevokedPartitions {
-                let action = TimerAction::FenceConsumerMemberInEpoch {
+                let action = TimerAction::FenceMemberInEpoch {
                     member_epoch: updated.member_epoch,
                 };
                 self.schedule(timer, updated.rebalance_timeout_ms, action);

@@ -7,11 +7,12 @@ use ottla_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeart
 
 use super::assignment::EpochsByTopic;
 use super::decision::ConsumerDecision;
-use super::hash_order::HashOrdered;
 use super::heartbeat::known_static_member;
-use super::member::{ConsumerMember, EPOCH_LEAVE_TEMPORARILY};
+use super::member::ConsumerMember;
 use super::records;
-use super::refusal::Refusal;
+use crate::group::hash_order::HashOrdered;
+use crate::group::member_epoch::EPOCH_LEAVE_TEMPORARILY;
+use crate::group::refusal::Refusal;
 
 impl ConsumerDecision<'_> {
     /// The member that the request says leaves.

@@ -10,14 +10,7 @@ use ottla_protocol::messages::{
 use ottla_protocol::{KafkaString, Uuid};
 
 use super::assignment::{EpochsByTopic, PartitionEpochs};
-use super::hash_order::{HashOrdered, HashOrderedSet};
-
-/// The epoch of a request that joins.
-pub(crate) const EPOCH_JOIN: i32 = 0;
-/// The epoch of a request that leaves.
-pub(crate) const EPOCH_LEAVE: i32 = -1;
-/// The epoch of a static member that leaves and means to come back.
-pub(crate) const EPOCH_LEAVE_TEMPORARILY: i32 = -2;
+use crate::group::hash_order::{HashOrdered, HashOrderedSet};
 
 /// How far a member has come on its way to its target assignment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

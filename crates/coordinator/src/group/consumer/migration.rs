@@ -7,11 +7,11 @@ use ottla_protocol::KafkaString;
 use super::group::ConsumerGroup;
 use super::member::ConsumerMember;
 use super::records;
-use super::refusal::Refusal;
 use crate::group::Group;
 use crate::group::classic::metadata_key;
 use crate::group::coordinator::GroupCoordinator;
 use crate::group::decision::{Effects, Now};
+use crate::group::refusal::Refusal;
 use crate::record::CoordinatorRecord;
 
 impl GroupCoordinator {

@@ -15,7 +15,6 @@
 //! | `assignor` | target assignments |
 //! | `regex`, `expression` | subscriptions by expression |
 //! | `migration`, `classic_member` | groups and members that change their protocol |
-//! | `hash_order` | the order of Java's hash tables, which all of this follows |
 
 mod assignment;
 mod assignor;
@@ -24,16 +23,13 @@ mod decision;
 mod describe;
 mod expression;
 mod group;
-mod hash_order;
 mod heartbeat;
 mod leave;
 mod member;
-mod metadata;
 mod migration;
 mod offsets;
 mod reconcile;
 mod records;
-mod refusal;
 mod regex;
 mod replay;
 mod settings;
@@ -42,4 +38,3 @@ mod validate;
 pub use assignor::Assignor;
 
 pub(super) use group::ConsumerGroup;
-pub(super) use metadata::ClusterMetadata;

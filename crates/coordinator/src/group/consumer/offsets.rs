@@ -8,7 +8,7 @@ use ottla_protocol::messages::{OffsetCommitRequest, TxnOffsetCommitRequest};
 
 use super::group::ConsumerGroup;
 use super::member::ConsumerMember;
-use super::metadata::ClusterMetadata;
+use crate::group::metadata::ClusterMetadata;
 
 /// From this version on members of the consumer protocol can commit.
 const VERSION_MEMBER_EPOCH: i16 = 9;

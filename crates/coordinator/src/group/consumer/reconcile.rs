@@ -11,9 +11,9 @@ use ottla_protocol::messages::consumer_group_heartbeat_request::TopicPartitions;
 
 use super::assignment::{EpochsByTopic, PartitionEpochs, PartitionsByTopic, has_epoch};
 use super::group::ConsumerGroup;
-use super::hash_order::{HashOrdered, HashOrderedSet};
 use super::member::{ConsumerMember, MemberState};
-use super::refusal::Refusal;
+use crate::group::hash_order::{HashOrdered, HashOrderedSet};
+use crate::group::refusal::Refusal;
 
 /// What a member is to be led to, and what it says that it has.
 pub(super) struct Reconciliation<'a> {

@@ -8,7 +8,7 @@ use super::decision::{Change, ConsumerDecision, regexes_after};
 use super::expression::TopicExpression;
 use super::group::ResolvedRegex;
 use super::records;
-use super::refusal::Refusal;
+use crate::group::refusal::Refusal;
 use crate::group::timers::{TimerAction, TimerKey};
 
 /// How long after a look-up there is none, whatever has changed.

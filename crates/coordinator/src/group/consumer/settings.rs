@@ -2,8 +2,8 @@
 
 use ottla_protocol::KafkaString;
 
-use super::metadata::ClusterMetadata;
-use crate::group::config::{Bounds, GroupCoordinatorConfig};
+use crate::group::config::GroupCoordinatorConfig;
+use crate::group::metadata::ClusterMetadata;
 
 /// The settings in force for one group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,16 +20,7 @@ impl GroupSettings {
         metadata: &ClusterMetadata,
     ) -> Self {
         let config = &config.consumer;
-        let own = |name, bounds: Bounds| {
-            if !metadata.has_group_settings(group_id) {
-                return bounds.default;
-            }
-            match metadata.group_setting(group_id, name) {
-                // Values from before the broker's bounds were what they are now stay in them.
-                Some(value) => value.max(bounds.min).min(bounds.max),
-                None => bounds.default,
-            }
-        };
+        let own = |name, bounds| metadata.group_setting_within(group_id, name, bounds);
         Self {
             session_timeout_ms: own("consumer.session.timeout.ms", config.session_timeout_ms),
             heartbeat_interval_ms: own(

@@ -4,8 +4,8 @@ use ottla_protocol::messages::ConsumerGroupHeartbeatRequest;
 use ottla_protocol::{ErrorCode, KafkaString};
 
 use super::assignor::Assignor;
-use super::member::{EPOCH_JOIN, EPOCH_LEAVE, EPOCH_LEAVE_TEMPORARILY};
-use super::refusal::Refusal;
+use crate::group::member_epoch::{EPOCH_JOIN, EPOCH_LEAVE, EPOCH_LEAVE_TEMPORARILY};
+use crate::group::refusal::Refusal;
 
 /// From this version on members choose their ids themselves.
 const VERSION_MEMBER_ID_REQUIRED: i16 = 1;
@@ -17,11 +17,11 @@ pub(super) fn validate_heartbeat(
 ) -> Result<(), Refusal> {
     let epoch = request.member_epoch;
     if api_version >= VERSION_MEMBER_ID_REQUIRED || epoch > 0 || epoch == EPOCH_LEAVE {
-        not_blank(Some(&request.member_id), "MemberId can't be empty.")?;
+        Refusal::not_blank(Some(&request.member_id), "MemberId can't be empty.")?;
     }
-    not_blank(Some(&request.group_id), "GroupId can't be empty.")?;
-    not_blank(request.instance_id.as_ref(), "InstanceId can't be empty.")?;
-    not_blank(request.rack_id.as_ref(), "RackId can't be empty.")?;
+    Refusal::not_blank(Some(&request.group_id), "GroupId can't be empty.")?;
+    Refusal::not_blank(request.instance_id.as_ref(), "InstanceId can't be empty.")?;
+    Refusal::not_blank(request.rack_id.as_ref(), "RackId can't be empty.")?;
     if epoch == EPOCH_JOIN {
         validate_join(request)?;
     } else if epoch == EPOCH_LEAVE_TEMPORARILY {
@@ -66,13 +66,4 @@ fn validate_assignor(asked: Option<&KafkaString>, assignors: &[Assignor]) -> Res
             names.join(", ")
         ),
     ))
-}
-
-/// Java's `trim` takes away all that is not above a space.
-fn not_blank(text: Option<&KafkaString>, message: &str) -> Result<(), Refusal> {
-    let is_blank = |text: &KafkaString| text.chars().all(|letter| letter <= ' ');
-    if text.is_some_and(is_blank) {
-        return Err(Refusal::invalid_request(message));
-    }
-    Ok(())
 }

@@ -17,7 +17,7 @@ use ottla_protocol::{KafkaString, Uuid};
 
 use super::assignment::{PartitionLists, PartitionsByTopic};
 use super::group::SubscriptionType;
-use super::hash_order::HashOrdered;
+use crate::group::hash_order::HashOrdered;
 
 /// An assignor that a member may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

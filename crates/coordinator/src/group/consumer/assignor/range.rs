@@ -7,7 +7,7 @@ use ottla_protocol::{KafkaString, Uuid};
 
 use super::{GroupSpec, TargetAssignment, java_text_order};
 use crate::group::consumer::assignment::PartitionLists;
-use crate::group::consumer::hash_order::HashOrdered;
+use crate::group::hash_order::HashOrdered;
 
 /// What is left of a topic to be given out.
 struct Remaining {

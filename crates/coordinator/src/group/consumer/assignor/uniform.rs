@@ -5,7 +5,7 @@ use ottla_protocol::{KafkaString, Uuid};
 
 use super::{GroupSpec, MemberSpec, TargetAssignment};
 use crate::group::consumer::assignment::{PartitionsByTopic, to_lists};
-use crate::group::consumer::hash_order::{HashOrdered, HashOrderedSet};
+use crate::group::hash_order::{HashOrdered, HashOrderedSet};
 
 pub(super) fn assign(group: &GroupSpec<'_>) -> TargetAssignment {
     let Some(first) = group.members.values().next() else {

@@ -11,7 +11,7 @@ use super::balancer::MemberBalancer;
 use super::uniform::{Assigned, add_partition, remove_partition};
 use super::{GroupSpec, TargetAssignment, java_order};
 use crate::group::consumer::assignment::to_lists;
-use crate::group::consumer::hash_order::{HashOrdered, HashOrderedSet};
+use crate::group::hash_order::{HashOrdered, HashOrderedSet};
 
 /// How often all topics are gone through: each time is an improvement, and enough is enough.
 const ROUNDS_MAX: usize = 16;

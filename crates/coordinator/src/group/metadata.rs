@@ -8,6 +8,8 @@ use ottla_protocol::ids::TopicId;
 use ottla_protocol::{KafkaString, Uuid};
 use twox_hash::XxHash3_64;
 
+use super::config::Bounds;
+
 /// The version in front of what is hashed of a topic.
 const TOPIC_HASH_VERSION: u8 = 0;
 
@@ -86,16 +88,20 @@ impl ClusterMetadata {
         i32::try_from(topic.partitions().len()).ok()
     }
 
-    /// The group's own setting of that name, if it has one.
-    pub(crate) fn group_setting(&self, group_id: &KafkaString, name: &str) -> Option<i32> {
+    /// What a setting is for the group: its own value, or the broker's.
+    pub(crate) fn group_setting_within(
+        &self,
+        group_id: &KafkaString,
+        name: &str,
+        bounds: Bounds,
+    ) -> i32 {
         let resource = ConfigResource::new(ConfigResourceType::Group, group_id.clone());
-        self.image.configs().value(&resource, name)?.parse().ok()
-    }
-
-    /// Whether the group has settings of its own.
-    pub(crate) fn has_group_settings(&self, group_id: &KafkaString) -> bool {
-        let resource = ConfigResource::new(ConfigResourceType::Group, group_id.clone());
-        self.image.configs().of(&resource).is_some()
+        let own = self.image.configs().value(&resource, name);
+        match own.and_then(|text| text.parse::<i32>().ok()) {
+            // Values from before the broker's bounds were what they are now stay in them.
+            Some(value) => value.max(bounds.min).min(bounds.max),
+            None => bounds.default,
+        }
     }
 
     /// What tells whether anything about these topics has changed, for a group that subscribes to

@@ -1,4 +1,4 @@
-//! Why a request about a consumer group is refused: Kafka's error, and its words.
+//! Why a heartbeat is refused: Kafka's error, and its words.
 
 use ottla_protocol::{ErrorCode, KafkaString};
 
@@ -34,5 +34,15 @@ impl Refusal {
 
     pub(crate) fn group_id_not_found(message: impl Into<String>) -> Self {
         Self::new(ErrorCode::GROUP_ID_NOT_FOUND, message)
+    }
+
+    /// Refuses text that is there and empty, by Java's `trim`: that takes away all that is not
+    /// above a space.
+    pub(crate) fn not_blank(text: Option<&KafkaString>, message: &str) -> Result<(), Self> {
+        let is_blank = |text: &KafkaString| text.chars().all(|letter| letter <= ' ');
+        if text.is_some_and(is_blank) {
+            return Err(Self::invalid_request(message));
+        }
+        Ok(())
     }
 }
