@@ -2,7 +2,6 @@
 //!
 //! Network, disk, clock, randomness and background threads are put in by [`Environment`]; in production connections call [`Node::handle`] from several threads, in the simulator one thread does everything from a seed.
 
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -31,6 +30,7 @@ use crate::producer_ids::ProducerIds;
 use crate::replica::PartitionTable;
 use crate::request::{ConnectionContext, Reply, RequestContext, Responder, parse_head};
 use crate::timer::Timers;
+use crate::topic_creation::TopicsInCreation;
 
 /// How many threads close logs at a stop; they do little but wait for the disk.
 const CLOSING_THREADS: usize = 16;
@@ -72,7 +72,7 @@ pub struct Node {
     groups: GroupCoordinators,
     cleaner: Cleaner,
     transactions: TransactionCoordinators,
-    topics_in_creation: Mutex<BTreeSet<KafkaString>>,
+    topics_in_creation: Mutex<TopicsInCreation>,
     state: Mutex<NodeState>,
     state_changed: Condvar,
     /// Set once something has left its work half done: nothing in memory is to be trusted.
@@ -307,7 +307,7 @@ impl Node {
         &self.producer_ids
     }
 
-    pub(crate) fn topics_in_creation(&self) -> &Mutex<BTreeSet<KafkaString>> {
+    pub(crate) fn topics_in_creation(&self) -> &Mutex<TopicsInCreation> {
         &self.topics_in_creation
     }
 

@@ -170,6 +170,8 @@ pub struct BrokerSettings {
     pub offsets_topic_num_partitions: i32,
     /// Whether `group.coordinator.rebalance.protocols` has the consumer protocol.
     pub serves_consumer_groups: bool,
+    /// Whether it has the streams protocol.
+    pub serves_streams_groups: bool,
     pub offsets_topic_replication_factor: i16,
     pub offsets_topic_segment_bytes: i32,
     pub producer_id_expiration_check_interval_ms: i64,
@@ -188,6 +190,8 @@ impl BrokerSettings {
     #[must_use]
     pub fn from_values(values: &BrokerValues) -> BrokerSettings {
         let size = |name: &str| usize::try_from(values.long(name)).unwrap_or(0);
+        let protocols = values.list("group.coordinator.rebalance.protocols");
+        let serves = |protocol: &str| protocols.iter().any(|served| served == protocol);
         BrokerSettings {
             auto_create_topics_enable: values.boolean("auto.create.topics.enable"),
             auto_leader_rebalance_enable: values.boolean("auto.leader.rebalance.enable"),
@@ -226,10 +230,8 @@ impl BrokerSettings {
             num_partitions: values.int("num.partitions"),
             num_recovery_threads_per_data_dir: size("num.recovery.threads.per.data.dir"),
             offsets_topic_num_partitions: values.int("offsets.topic.num.partitions"),
-            serves_consumer_groups: values
-                .list("group.coordinator.rebalance.protocols")
-                .iter()
-                .any(|protocol| protocol == "consumer"),
+            serves_consumer_groups: serves("consumer"),
+            serves_streams_groups: serves("streams"),
             offsets_topic_replication_factor: values.short("offsets.topic.replication.factor"),
             offsets_topic_segment_bytes: values.int("offsets.topic.segment.bytes"),
             producer_id_expiration_check_interval_ms: values

@@ -1,22 +1,145 @@
 //! Topics that come into being because somebody asked for them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ottla_protocol::KafkaString;
-use ottla_protocol::messages::CreateTopicsRequest;
 use ottla_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use ottla_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
+use ottla_protocol::{ErrorCode, KafkaString};
 
 use crate::node::Node;
 use crate::options::BrokerSettings;
 
+/// How many failures are remembered at most.
+const FAILURES_MAX: usize = 1_000;
+
+/// Topics that the controller was asked for.
+#[derive(Debug, Default)]
+pub(crate) struct TopicsInCreation {
+    /// It has not answered yet.
+    asked_for: BTreeSet<KafkaString>,
+    /// It could not make these.
+    failures: BTreeMap<KafkaString, CreationFailure>,
+}
+
+/// Why a topic could not be made.
+#[derive(Debug, Clone)]
+struct CreationFailure {
+    message: String,
+    /// Until then it is not tried again, in monotonic milliseconds.
+    until_ms: i64,
+}
+
+impl TopicsInCreation {
+    fn forget(&mut self, names: &[KafkaString]) {
+        for name in names {
+            self.asked_for.remove(name);
+        }
+    }
+
+    fn note_failure(&mut self, now_ms: i64, name: KafkaString, failure: CreationFailure) {
+        self.failures.retain(|_, known| known.until_ms > now_ms);
+        if self.failures.len() < FAILURES_MAX {
+            self.failures.insert(name, failure);
+        }
+    }
+
+    fn failure_of(&self, now_ms: i64, name: &str) -> Option<&CreationFailure> {
+        let failure = self.failures.get(name);
+        failure.filter(|failure| failure.until_ms > now_ms)
+    }
+}
+
 impl Node {
+    /// Has the controller make topics of an application's own. What is being made already is left alone, and for
+    /// `retry_ms` what could not be made.
+    pub(crate) fn create_internal_topics(
+        self: &Arc<Self>,
+        mut topics: Vec<CreatableTopic>,
+        retry_ms: i64,
+    ) {
+        let now_ms = self.environment().clock.monotonic_ms();
+        {
+            let mut known = self.topics_in_creation().lock();
+            topics.retain(|topic| {
+                known.failure_of(now_ms, &topic.name).is_none()
+                    && known.asked_for.insert(topic.name.clone())
+            });
+        }
+        if topics.is_empty() {
+            return;
+        }
+        let names: Vec<KafkaString> = topics.iter().map(|topic| topic.name.clone()).collect();
+        tracing::info!(topics = ?names, "asked for the topics that a streams application needs");
+        let request = CreateTopicsRequest {
+            topics,
+            ..CreateTopicsRequest::default()
+        };
+        let node = Arc::clone(self);
+        self.controller().decide(
+            self,
+            move |active| {
+                active
+                    .decisions
+                    .decide_create_topics(active.random, &request)
+            },
+            move |response| node.internal_topics_created(&names, retry_ms, response),
+        );
+    }
+
+    fn internal_topics_created(
+        &self,
+        names: &[KafkaString],
+        retry_ms: i64,
+        response: Result<CreateTopicsResponse, ErrorCode>,
+    ) {
+        let failed: Vec<(KafkaString, String)> = match response {
+            Ok(response) => response
+                .topics
+                .into_iter()
+                .filter(|topic| topic.error_code != 0)
+                .map(|topic| {
+                    let said = topic.error_message.filter(|message| !message.is_empty());
+                    let error = || ErrorCode(topic.error_code).to_string();
+                    (topic.name, said.map_or_else(error, |said| said.to_string()))
+                })
+                .collect(),
+            Err(error) => {
+                let failed = names.iter().map(|name| (name.clone(), error.to_string()));
+                failed.collect()
+            }
+        };
+        let now_ms = self.environment().clock.monotonic_ms();
+        let mut known = self.topics_in_creation().lock();
+        known.forget(names);
+        for (name, message) in failed {
+            tracing::info!(topic = %name, message, "a topic of an application's own was not created");
+            let until_ms = now_ms.saturating_add(retry_ms);
+            known.note_failure(now_ms, name, CreationFailure { message, until_ms });
+        }
+    }
+
+    /// Which of the topics could not be made lately, and why.
+    pub(crate) fn topic_creation_failures(
+        &self,
+        names: &[KafkaString],
+    ) -> Vec<(KafkaString, String)> {
+        let now_ms = self.environment().clock.monotonic_ms();
+        let known = self.topics_in_creation().lock();
+        let failures = names.iter().filter_map(|name| {
+            let failure = known.failure_of(now_ms, name)?;
+            Some((name.clone(), failure.message.clone()))
+        });
+        failures.collect()
+    }
+
     /// Has the controller make topics that are missing; what is being made already is left alone.
     pub(crate) fn auto_create_topics(self: &Arc<Self>, mut names: Vec<KafkaString>) {
         names.sort();
         names.dedup();
         {
-            let mut in_creation = self.topics_in_creation().lock();
-            names.retain(|name| in_creation.insert(name.clone()));
+            let mut topics = self.topics_in_creation().lock();
+            names.retain(|name| topics.asked_for.insert(name.clone()));
         }
         if names.is_empty() {
             return;
@@ -31,11 +154,7 @@ impl Node {
             self,
             move |active| active.decisions.decide_create_topics(active.random, &request),
             move |response| {
-                let mut in_creation = node.topics_in_creation().lock();
-                for name in &names {
-                    in_creation.remove(name);
-                }
-                drop(in_creation);
+                node.topics_in_creation().lock().forget(&names);
                 match response {
                     Ok(response) => {
                         for topic in response.topics.iter().filter(|topic| topic.error_code != 0) {

@@ -50,6 +50,8 @@ mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
+mod streams_group_describe;
+mod streams_group_heartbeat;
 mod sync_group;
 mod topic_view;
 mod transaction_verification;
@@ -152,6 +154,11 @@ const SERVED: &[ServedApi] = &[
     serve!(OffsetDeleteRequest, offset_delete::handle),
     serve!(OffsetFetchRequest, offset_fetch::handle),
     serve!(OffsetForLeaderEpochRequest, offset_for_leader_epoch::handle),
+    serve!(StreamsGroupDescribeRequest, streams_group_describe::handle),
+    serve!(
+        StreamsGroupHeartbeatRequest,
+        streams_group_heartbeat::handle
+    ),
     serve!(SyncGroupRequest, sync_group::handle),
     serve!(TxnOffsetCommitRequest, txn_offset_commit::handle),
     serve!(UpdateFeaturesRequest, update_features::handle),

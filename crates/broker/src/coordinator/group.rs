@@ -14,7 +14,7 @@ use ottla_metadata::image::{MetadataDelta, MetadataImage};
 use ottla_protocol::compression::{Codec, Compression};
 
 use super::state::{CoordinatorSettings, CoordinatorState, Decided, LogRecord, Place};
-use super::{Coordinators, LOAD_BYTES, consumer_groups};
+use super::{Coordinators, LOAD_BYTES, consumer_groups, streams_groups};
 use crate::environment::JobKind;
 use crate::metadata_publisher::PublishedMetadata;
 use crate::node::Node;
@@ -54,6 +54,7 @@ impl GroupSettings {
                 offsets_retention_check_interval_ms: values
                     .long("offsets.retention.check.interval.ms"),
                 consumer: consumer_groups::settings(values),
+                streams: streams_groups::settings(values),
                 ..defaults
             }),
             commit_timeout_ms: i64::from(values.int("offsets.commit.timeout.ms")),

@@ -19,6 +19,7 @@ mod records;
 mod release;
 mod shard;
 mod state;
+mod streams_groups;
 #[cfg(test)]
 mod tests;
 mod transaction;

@@ -23,6 +23,8 @@ pub struct GroupCoordinatorConfig {
     pub offsets_retention_check_interval_ms: i64,
     /// Settings named `group.consumer.*`.
     pub consumer: ConsumerGroupConfig,
+    /// Settings named `group.streams.*`.
+    pub streams: StreamsGroupConfig,
 }
 
 /// A setting that a group may have a value of its own for, within bounds.
@@ -76,6 +78,37 @@ pub struct ConsumerGroupConfig {
     pub assignors: Vec<Assignor>,
 }
 
+/// Settings named `group.streams.*` of the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamsGroupConfig {
+    /// `group.streams.session.timeout.ms`
+    pub session_timeout_ms: Bounds,
+    /// `group.streams.heartbeat.interval.ms`
+    pub heartbeat_interval_ms: Bounds,
+    /// `group.streams.assignment.interval.ms`
+    pub assignment_interval_ms: Bounds,
+    /// `group.streams.initial.rebalance.delay.ms`
+    pub initial_rebalance_delay_ms: Bounds,
+    /// `group.streams.num.standby.replicas`
+    pub standby_replicas: Bounds,
+    /// `group.streams.max.size`
+    pub group_size_max: usize,
+}
+
+impl Default for StreamsGroupConfig {
+    fn default() -> Self {
+        let bounds = |default, min, max| Bounds { default, min, max };
+        Self {
+            session_timeout_ms: bounds(45_000, 45_000, 60_000),
+            heartbeat_interval_ms: bounds(5_000, 5_000, 15_000),
+            assignment_interval_ms: bounds(1_000, 0, 15_000),
+            initial_rebalance_delay_ms: bounds(3_000, 0, i32::MAX),
+            standby_replicas: bounds(0, 0, 2),
+            group_size_max: usize::MAX,
+        }
+    }
+}
+
 impl Default for ConsumerGroupConfig {
     fn default() -> Self {
         Self {
@@ -114,6 +147,7 @@ impl Default for GroupCoordinatorConfig {
             offsets_retention_ms: 7 * 24 * 60 * 60 * 1_000,
             offsets_retention_check_interval_ms: 10 * 60 * 1_000,
             consumer: ConsumerGroupConfig::default(),
+            streams: StreamsGroupConfig::default(),
         }
     }
 }

@@ -99,6 +99,15 @@ impl GroupCoordinator {
                     self.groups.remove(&key.group);
                 }
             }
+            (
+                RecordKey::StreamsGroupMetadata(_)
+                | RecordKey::StreamsGroupMemberMetadata(_)
+                | RecordKey::StreamsGroupTargetAssignmentMetadata(_)
+                | RecordKey::StreamsGroupTargetAssignmentMember(_)
+                | RecordKey::StreamsGroupCurrentMemberAssignment(_)
+                | RecordKey::StreamsGroupTopology(_),
+                _,
+            ) => self.replay_streams(record),
             _ => self.replay_consumer(record),
         }
     }
@@ -153,6 +162,7 @@ impl GroupCoordinator {
                     decision.expect_heartbeats();
                 }
                 Some(Group::Consumer(_)) => self.expect_consumers(now, &group_id),
+                Some(Group::Streams(_)) => self.expect_streams_members(now, &group_id),
                 Some(Group::Other(group)) => tracing::warn!(
                     group = %group_id,
                     group_type = group.group_type.name(),
@@ -204,8 +214,15 @@ impl GroupCoordinator {
                 member_id,
                 ..
             } => {
-                let due = (Some(member_id), action);
-                return Some(self.handle_consumer_timeout(now, group_id, due).with(()));
+                let effects = if let Some(Group::Streams(_)) = self.groups.get(group_id) {
+                    self.handle_streams_member_timeout(now, (group_id, member_id), action)
+                } else {
+                    self.handle_consumer_timeout(now, group_id, (Some(member_id), action))
+                };
+                return Some(effects.with(()));
+            }
+            TimerKey::InitialAssignment { group_id } => {
+                return Some(self.end_initial_streams_delay(now, group_id).with(()));
             }
             TimerKey::RegularExpressions { group_id } => {
                 let due = (None, action);
@@ -281,12 +298,13 @@ impl GroupCoordinator {
             );
         }
         match self.groups.get(&request.group_id) {
-            Some(Group::Other(group))
-                if !group.is_empty() || group.group_type == OtherGroupType::Share =>
-            {
+            Some(Group::Other(_)) => {
                 refuse(KafkaString::new(), ErrorCode::INCONSISTENT_GROUP_PROTOCOL)
             }
-            Some(Group::Other(group)) => {
+            Some(Group::Streams(group)) if !group.is_empty() => {
+                refuse(KafkaString::new(), ErrorCode::INCONSISTENT_GROUP_PROTOCOL)
+            }
+            Some(Group::Streams(group)) => {
                 // The group has lost its last member: the classic protocol takes it over.
                 let tombstones = group.tombstones();
                 self.groups.remove(&request.group_id);

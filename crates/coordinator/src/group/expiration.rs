@@ -7,7 +7,6 @@ use ottla_protocol::{KafkaString, Uuid};
 
 use super::decision::{Decision, Effects, Now};
 use super::offsets::{CommittedOffset, Place, PlaceRef};
-use super::other::OtherGroupType;
 use super::timers::{TimerAction, TimerKey};
 use super::{ClassicGroupState, Group, GroupCoordinator};
 use crate::record::CoordinatorRecord;
@@ -35,9 +34,8 @@ impl RetentionBase {
     fn of(group: &Group) -> Option<Self> {
         let group = match group {
             Group::Classic(group) => group,
-            Group::Consumer(_) => return Some(Self::Commit),
-            Group::Other(other) if other.group_type == OtherGroupType::Share => return None,
-            Group::Other(_) => return Some(Self::Commit),
+            Group::Consumer(_) | Group::Streams(_) => return Some(Self::Commit),
+            Group::Other(_) => return None,
         };
         if group.protocol_type().is_none() {
             return Some(Self::Commit);
@@ -79,7 +77,7 @@ impl GroupCoordinator {
     pub(super) fn expire_group_metadata(&mut self, now: Now) -> Decision<()> {
         let mut effects = Effects::default();
         for (group_id, group) in &self.groups {
-            if matches!(group, Group::Other(other) if other.group_type == OtherGroupType::Share) {
+            if matches!(group, Group::Other(_)) {
                 continue;
             }
             let all_expired = self.expire_offsets(now, (group_id, group), &mut effects.records);

@@ -26,7 +26,7 @@ impl GroupCoordinator {
             .iter()
             .map(|group_id| match self.groups.get(group_id) {
                 Some(Group::Classic(group)) => group.describe(),
-                Some(Group::Consumer(_) | Group::Other(_)) => describe_missing(
+                Some(Group::Consumer(_) | Group::Streams(_) | Group::Other(_)) => describe_missing(
                     api_version,
                     group_id,
                     format!("Group {group_id} is not a classic group."),
@@ -50,11 +50,9 @@ impl GroupCoordinator {
         let types: Vec<String> = types.iter().map(|name| name.to_lowercase()).collect();
         self.groups
             .iter()
+            .filter(|(_, group)| states.is_empty() || states.contains(&filter_name(group)))
             .map(|(group_id, group)| listed(group_id, group))
-            .filter(|group| {
-                (states.is_empty() || states.contains(&group.group_state.to_lowercase()))
-                    && (types.is_empty() || types.iter().any(|name| group.group_type == *name))
-            })
+            .filter(|group| types.is_empty() || types.iter().any(|name| group.group_type == *name))
             .collect()
     }
 
@@ -103,9 +101,20 @@ impl GroupCoordinator {
                 records.push(CoordinatorRecord::tombstone(metadata_key(group_id)));
             }
             Some(Group::Consumer(group)) => records.extend(group.tombstones()),
+            Some(Group::Streams(group)) => records.extend(group.tombstones()),
             Some(Group::Other(group)) => records.extend(group.tombstones()),
             None => {}
         }
+    }
+}
+
+/// What requests that look for groups in a state call it.
+fn filter_name(group: &Group) -> String {
+    match group {
+        Group::Classic(group) => group.state().name().to_lowercase(),
+        Group::Consumer(group) => group.state().name().to_lowercase(),
+        Group::Streams(group) => group.state().filter_name().to_owned(),
+        Group::Other(group) => other_state(group).to_lowercase(),
     }
 }
 
@@ -120,6 +129,11 @@ fn listed(group_id: &KafkaString, group: &Group) -> ListedGroup {
             KafkaString::from_static("consumer"),
             group.state().name(),
             "consumer",
+        ),
+        Group::Streams(group) => (
+            KafkaString::from_static("streams"),
+            group.state().name(),
+            "streams",
         ),
         Group::Other(group) => (
             KafkaString::from_static(group.group_type.name()),

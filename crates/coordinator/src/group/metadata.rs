@@ -88,6 +88,11 @@ impl ClusterMetadata {
         i32::try_from(topic.partitions().len()).ok()
     }
 
+    /// How many partitions the topic of that name has, if there is one.
+    pub(crate) fn partition_count_of(&self, name: &str) -> Option<i32> {
+        self.partition_count(self.topic_id(name)?)
+    }
+
     /// What a setting is for the group: its own value, or the broker's.
     pub(crate) fn group_setting_within(
         &self,

@@ -1,8 +1,8 @@
 //! Groups of one partition of `__consumer_offsets`: their members and their committed offsets.
 //!
 //! A group's partition is [`partition_for`] its id. Its records hold committed offsets and, per
-//! protocol, the group and its members. The classic and the consumer protocol are served; groups of
-//! the share and streams protocols are kept as their records are, and not served.
+//! protocol, the group and its members. The classic, the consumer and the streams protocol are
+//! served; groups of the share protocol are kept as their records are, and not served.
 
 mod classic;
 mod config;
@@ -22,31 +22,37 @@ mod other;
 mod pace;
 mod partition;
 mod refusal;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod timers;
 mod txn_offset_commit;
 
 pub use classic::ClassicGroupState;
-pub use config::{Bounds, ConsumerGroupConfig, GroupCoordinatorConfig, MigrationPolicy};
+pub use config::{
+    Bounds, ConsumerGroupConfig, GroupCoordinatorConfig, MigrationPolicy, StreamsGroupConfig,
+};
 pub use consumer::Assignor;
 pub use coordinator::GroupCoordinator;
 pub use decision::{Client, Decision, Now, Released, RequestContext, RequestToken};
 pub use expiration::DeletedTopic;
 pub use offset_commit::offset_commit_failure;
 pub use partition::partition_for;
+pub use streams::StreamsHeartbeat;
 pub use txn_offset_commit::txn_offset_commit_failure;
 
 use classic::ClassicGroup;
 use consumer::ConsumerGroup;
 use other::OtherGroup;
 use ottla_protocol::ErrorCode;
+use streams::StreamsGroup;
 
 /// A group of whichever protocol.
 #[derive(Debug)]
 enum Group {
     Classic(Box<ClassicGroup>),
     Consumer(Box<ConsumerGroup>),
+    Streams(Box<StreamsGroup>),
     Other(OtherGroup),
 }
 
@@ -55,6 +61,7 @@ impl Group {
         match self {
             Self::Classic(group) => group.is_empty(),
             Self::Consumer(group) => group.is_empty(),
+            Self::Streams(group) => group.is_empty(),
             Self::Other(group) => group.is_empty(),
         }
     }
@@ -64,6 +71,7 @@ impl Group {
         match self {
             Self::Classic(group) => group.is_subscribed_to(topic),
             Self::Consumer(group) => group.subscribed_topics.contains(topic),
+            Self::Streams(group) => group.is_subscribed_to(topic),
             // What its members subscribe to is not kept: offsets that may be in use stay.
             Self::Other(group) => !group.is_empty(),
         }

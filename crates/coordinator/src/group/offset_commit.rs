@@ -97,6 +97,7 @@ impl GroupCoordinator {
         match self.group(&request.group_id) {
             Some(Group::Classic(group)) => validate_classic_commit(group, request)?,
             Some(Group::Consumer(group)) => group.validate_commit(api_version, request)?,
+            Some(Group::Streams(group)) => group.validate_commit(api_version, request)?,
             // Its members speak to another coordinator.
             Some(Group::Other(group)) if generation_id >= 0 || !group.is_empty() => {
                 return Err(ErrorCode::UNKNOWN_MEMBER_ID);

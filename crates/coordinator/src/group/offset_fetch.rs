@@ -22,9 +22,12 @@ impl GroupCoordinator {
         request: &OffsetFetchRequestGroup,
         require_stable: bool,
     ) -> OffsetFetchResponseGroup {
-        if let Some(Group::Consumer(group)) = self.group(&request.group_id)
-            && let Err(error) = group.validate_fetch(request)
-        {
+        let validated = match self.group(&request.group_id) {
+            Some(Group::Consumer(group)) => group.validate_fetch(request),
+            Some(Group::Streams(group)) => group.validate_fetch(request),
+            _ => Ok(()),
+        };
+        if let Err(error) = validated {
             return OffsetFetchResponseGroup {
                 group_id: request.group_id.clone(),
                 error_code: error.0,

@@ -1,7 +1,7 @@
 //! Groups of the protocols that are not served yet: kept as their records are.
 //!
-//! The partition may come from Apache Kafka with groups of the share and streams protocols. Their offsets can be read, and what is empty can be deleted or taken over by the
-//! classic protocol; their members have to wait for a coordinator that speaks their protocol.
+//! The partition may come from Apache Kafka with groups of the share protocol. What is empty can be
+//! deleted; their members have to wait for a coordinator that speaks their protocol.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,6 @@ use crate::record::{CoordinatorRecord, RecordKey};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OtherGroupType {
     Share,
-    Streams,
 }
 
 impl OtherGroupType {
@@ -30,19 +29,19 @@ impl OtherGroupType {
             | RecordKey::ConsumerGroupTargetAssignmentMetadata(_)
             | RecordKey::ConsumerGroupTargetAssignmentMember(_)
             | RecordKey::ConsumerGroupCurrentMemberAssignment(_)
-            | RecordKey::ConsumerGroupRegularExpression(_) => None,
+            | RecordKey::ConsumerGroupRegularExpression(_)
+            | RecordKey::StreamsGroupMetadata(_)
+            | RecordKey::StreamsGroupMemberMetadata(_)
+            | RecordKey::StreamsGroupTargetAssignmentMetadata(_)
+            | RecordKey::StreamsGroupTargetAssignmentMember(_)
+            | RecordKey::StreamsGroupCurrentMemberAssignment(_)
+            | RecordKey::StreamsGroupTopology(_) => None,
             RecordKey::ShareGroupMemberMetadata(_)
             | RecordKey::ShareGroupMetadata(_)
             | RecordKey::ShareGroupTargetAssignmentMetadata(_)
             | RecordKey::ShareGroupTargetAssignmentMember(_)
             | RecordKey::ShareGroupCurrentMemberAssignment(_)
             | RecordKey::ShareGroupStatePartitionMetadata(_) => Some(Self::Share),
-            RecordKey::StreamsGroupMetadata(_)
-            | RecordKey::StreamsGroupMemberMetadata(_)
-            | RecordKey::StreamsGroupTargetAssignmentMetadata(_)
-            | RecordKey::StreamsGroupTargetAssignmentMember(_)
-            | RecordKey::StreamsGroupCurrentMemberAssignment(_)
-            | RecordKey::StreamsGroupTopology(_) => Some(Self::Streams),
         }
     }
 
@@ -50,7 +49,6 @@ impl OtherGroupType {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Share => "share",
-            Self::Streams => "streams",
         }
     }
 }
@@ -92,7 +90,6 @@ impl OtherGroup {
         };
         let member_id = match &record.key {
             RecordKey::ShareGroupMemberMetadata(key) => Some(&key.member_id),
-            RecordKey::StreamsGroupMemberMetadata(key) => Some(&key.member_id),
             _ => None,
         };
         if record.value.is_some() {

@@ -17,6 +17,14 @@ impl Refusal {
         }
     }
 
+    /// What Apache Kafka answers where it does not expect what it is asked, and fails.
+    pub(crate) fn unexpected() -> Self {
+        Self {
+            error: ErrorCode::UNKNOWN_SERVER_ERROR,
+            message: None,
+        }
+    }
+
     pub(crate) fn invalid_request(message: impl Into<String>) -> Self {
         Self::new(ErrorCode::INVALID_REQUEST, message)
     }

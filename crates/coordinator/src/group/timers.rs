@@ -24,6 +24,8 @@ pub(crate) enum TimerKey {
     },
     /// The regular expressions of a consumer group are to be looked up.
     RegularExpressions { group_id: KafkaString },
+    /// The first members of a streams group must have come.
+    InitialAssignment { group_id: KafkaString },
     /// Offsets and empty groups are looked through.
     Expiration,
 }
@@ -62,6 +64,8 @@ pub(crate) enum TimerAction {
     FenceMemberInEpoch { member_epoch: i32 },
     /// The topics that expressions match are looked up.
     ResolveRegularExpressions,
+    /// A streams group is assigned, with the members that have come.
+    AssignFirst,
     /// What nobody uses any more is deleted.
     ExpireGroupMetadata,
 }

@@ -81,6 +81,7 @@ impl GroupCoordinator {
             Some(Group::Consumer(group)) => {
                 group.validate_transactional_commit(request, &self.metadata)
             }
+            Some(Group::Streams(group)) => group.validate_transactional_commit(request),
             Some(Group::Other(group)) if group.is_empty() && request.generation_id < 0 => Ok(()),
             // The member need not say who it is; if it does, its coordinator is another.
             Some(Group::Other(_)) if !names_member(request) => Ok(()),

@@ -26,11 +26,15 @@ impl GroupCoordinator {
             return;
         }
         for group in self.groups.values_mut() {
-            if let Group::Consumer(group) = group {
-                let topics = &group.subscribed_topics;
-                if changed.iter().any(|name| topics.contains(name)) {
-                    group.refresh_deadline = RefreshDeadline::default();
+            match group {
+                Group::Consumer(group) => {
+                    let topics = &group.subscribed_topics;
+                    if changed.iter().any(|name| topics.contains(name)) {
+                        group.refresh_deadline = RefreshDeadline::default();
+                    }
                 }
+                Group::Streams(group) => group.observe_changed_topics(&changed),
+                Group::Classic(_) | Group::Other(_) => {}
             }
         }
     }

@@ -38,3 +38,4 @@ mod validate;
 pub use assignor::Assignor;
 
 pub(super) use group::ConsumerGroup;
+pub(super) use offsets::Committer;

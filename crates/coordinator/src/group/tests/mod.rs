@@ -11,7 +11,10 @@ mod offsets;
 mod other_groups;
 mod random_consumers;
 mod random_conversation;
+mod random_streams;
 mod static_members;
+mod streams_groups;
+mod streams_world;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Groups of protocols that are not served, left by Apache Kafka.
+//! Groups of other protocols, left by Apache Kafka.
 
 use ottla_protocol::messages::{
     ShareGroupMetadataKey, ShareGroupMetadataValue, StreamsGroupMemberMetadataKey,
@@ -57,7 +57,7 @@ fn listed(world: &World) -> String {
 fn a_group_of_another_protocol_with_members_is_left_alone() {
     let mut world = World::new();
     streams_group_with_member(&mut world);
-    assert_eq!(listed(&world), "streams Unknown");
+    assert_eq!(listed(&world), "streams NotReady");
     let token = world.join(Joining::default());
     assert_eq!(
         world.join_error(token),
