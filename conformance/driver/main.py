@@ -18,11 +18,16 @@ import crash
 import directories
 import golden_tools
 import histories
+import programs
 import swap
 import tour
 from clients import CLIENTS, CONFORMANCE, LIBS, TRANSACTIONAL, run, tool
 from kafka_tools import KafkaTools
 from report import Report
+
+
+# `streams` joins them once the broker serves that protocol.
+STREAMS_PROTOCOLS = ["classic"]
 
 
 def cases(report, broker, client_name, client, seed):
@@ -197,6 +202,34 @@ def history_suite(report, make, folder, options):
         )
 
 
+def streams_suite(report, make, folder, options):
+    with started(report, "Kafka Streams", make, folder) as broker:
+        for protocol in STREAMS_PROTOCOLS:
+            programs.streams(report, broker, protocol, 120 if options.long else 12, options.seed)
+
+
+def connect_suite(report, make, folder, options):
+    with started(report, "Kafka Connect", make, folder / "node") as broker:
+        report.run(
+            "Kafka Connect",
+            "a file through a topic into another, worker and broker ending on the way",
+            lambda: programs.connect(broker, folder / "connect", options.long),
+        )
+
+
+def mirror_suite(report, folder):
+    suite = "MirrorMaker 2"
+    with (
+        started(report, suite, brokers.Ottla, folder / "ottla") as ours,
+        started(report, suite, brokers.Kafka, folder / "kafka") as theirs,
+    ):
+        report.run(
+            suite,
+            "records and offsets of groups between Ottla and Apache Kafka, both ways",
+            lambda: programs.mirror([ours, theirs], folder / "mirror"),
+        )
+
+
 def single_cases(report, folder):
     folder.mkdir()
     report.run(
@@ -225,10 +258,13 @@ def suites(report, folder, options):
             "files both ways": lambda: files_both_ways(report, folder, swaps, options.seed),
             "messages and records": lambda: classes_suite(report, options),
             "history checker": lambda: checker_suite(report),
+            "MirrorMaker 2": lambda: mirror_suite(report, folder / "mirrored"),
             "tour": lambda: tour_suite(report, folder / "tour"),
             "golden files and directories": lambda: single_cases(report, folder / "single"),
         }
     all_of_them["history"] = lambda: history_suite(report, make, folder / "history", options)
+    all_of_them["Kafka Streams"] = lambda: streams_suite(report, make, folder / "streams", options)
+    all_of_them["Kafka Connect"] = lambda: connect_suite(report, make, folder / "connected", options)
     clients = {
         name: lambda name=name: client_suite(report, make, folder / short(name), name, options)
         for name in CLIENTS
