@@ -8,6 +8,7 @@ import random
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import time
 from pathlib import Path
@@ -34,6 +35,18 @@ def free_ports(count):
             given_ports.add(port)
             ports.append(port)
     return ports
+
+
+def served(port):
+    """The keys of the APIs that a broker says it serves: ApiVersions in its first version."""
+    with socket.create_connection(("127.0.0.1", port), 10) as connection:
+        request = struct.pack(">hhih", 18, 0, 1, -1)
+        connection.sendall(struct.pack(">i", len(request)) + request)
+        with connection.makefile("rb") as answer:
+            (size,) = struct.unpack(">i", answer.read(4))
+            _, _, count = struct.unpack_from(">ihi", answer.read(10))
+            body = answer.read(size - 10)
+    return {key for key, _, _ in struct.iter_unpack(">hhh", body[: 6 * count])}
 
 
 class Broker:

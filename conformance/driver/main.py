@@ -25,9 +25,7 @@ from clients import CLIENTS, CONFORMANCE, LIBS, TRANSACTIONAL, run, tool
 from kafka_tools import KafkaTools
 from report import Report
 
-
-# `streams` joins them once the broker serves that protocol.
-STREAMS_PROTOCOLS = ["classic"]
+STREAMS_GROUP_HEARTBEAT = 88
 
 
 def cases(report, broker, client_name, client, seed):
@@ -204,7 +202,10 @@ def history_suite(report, make, folder, options):
 
 def streams_suite(report, make, folder, options):
     with started(report, "Kafka Streams", make, folder) as broker:
-        for protocol in STREAMS_PROTOCOLS:
+        protocols = ["classic"]
+        if STREAMS_GROUP_HEARTBEAT in brokers.served(broker.port):
+            protocols.append("streams")
+        for protocol in protocols:
             programs.streams(report, broker, protocol, 120 if options.long else 12, options.seed)
 
 
@@ -291,7 +292,7 @@ def arguments():
     parser.add_argument("--broker", choices=["ottla", "kafka"], default="ottla")
     parser.add_argument("--client", action="append", help="only this client; may be repeated")
     parser.add_argument("--suite", action="append", help="only this suite; may be repeated")
-    parser.add_argument("--jobs", type=int, default=2, help="suites at a time")
+    parser.add_argument("--jobs", type=int, default=3, help="suites at a time")
     parser.add_argument("--long", action="store_true", help="many kills, not one")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--result", type=Path, help="write the counts there, as JSON")

@@ -7,7 +7,7 @@ import lz4 from 'lz4js'
 import { ZstdCodec } from 'zstd-codec'
 
 const { Kafka, CompressionTypes, CompressionCodecs, ConfigResourceTypes, logLevel } = kafkajs
-const PATIENCE_MS = 60_000
+const PATIENCE_MS = 120_000
 
 const zstd = await new Promise((ready) => ZstdCodec.run((codec) => ready(new codec.Streaming())))
 CompressionCodecs[CompressionTypes.Snappy] = SnappyCodec

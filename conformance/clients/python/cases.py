@@ -14,7 +14,7 @@ from collections import defaultdict
 
 from records import Record
 
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 120
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
 
 
