@@ -47,6 +47,7 @@ mod replica;
 mod replication;
 pub mod request;
 mod server;
+mod share_persister;
 pub mod testing;
 pub mod threads;
 pub mod timer;

@@ -73,6 +73,8 @@ pub(crate) fn apply(node: &Arc<Node>, metadata: &Arc<PublishedMetadata>, delta: 
         reconfigure(node, &metadata.image, resource);
     }
     node.groups().metadata_applied(node, &metadata.image, delta);
+    node.share_states()
+        .metadata_applied(node, &metadata.image, delta);
     node.transactions()
         .leaders_changed(node, &metadata.image, delta);
     crate::lifecycle::metadata_applied(node, metadata.offset);

@@ -15,7 +15,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::cleaner::Cleaner;
 use crate::controller::Controller;
-use crate::coordinator::{GroupCoordinators, TransactionCoordinators};
+use crate::coordinator::{GroupCoordinators, ShareStateCoordinators, TransactionCoordinators};
 use crate::environment::{Environment, JobKind};
 use crate::error::Error;
 use crate::fetch_session::FetchSessions;
@@ -71,6 +71,7 @@ pub struct Node {
     producer_ids: ProducerIds,
     groups: GroupCoordinators,
     cleaner: Cleaner,
+    share_states: ShareStateCoordinators,
     transactions: TransactionCoordinators,
     topics_in_creation: Mutex<TopicsInCreation>,
     state: Mutex<NodeState>,
@@ -111,6 +112,7 @@ impl Node {
             producer_ids: ProducerIds::default(),
             cleaner: Cleaner::default(),
             groups: GroupCoordinators::new(options.broker.groups.clone()),
+            share_states: ShareStateCoordinators::new(options.broker.share_states.clone()),
             transactions: TransactionCoordinators::new(options.broker.transactions.clone()),
             topics_in_creation: Mutex::default(),
             metadata: ArcSwap::from_pointee(PublishedMetadata::default()),
@@ -297,6 +299,10 @@ impl Node {
 
     pub(crate) fn groups(&self) -> &GroupCoordinators {
         &self.groups
+    }
+
+    pub(crate) fn share_states(&self) -> &ShareStateCoordinators {
+        &self.share_states
     }
 
     pub(crate) fn transactions(&self) -> &TransactionCoordinators {

@@ -8,7 +8,7 @@ use ottla_metadata::config::BrokerValues;
 
 use crate::cleaner::CleanerSettings;
 use crate::config::{Listener, NodeConfig};
-use crate::coordinator::{GroupSettings, TransactionSettings};
+use crate::coordinator::{GroupSettings, ShareStateSettings, TransactionSettings};
 use crate::net::{ConnectionLimits, ListenerSettings};
 
 /// An endpoint that clients and other nodes are told.
@@ -177,6 +177,11 @@ pub struct BrokerSettings {
     pub producer_id_expiration_check_interval_ms: i64,
     pub producer_id_expiration_ms: i64,
     pub replica_high_watermark_checkpoint_interval_ms: i64,
+    pub share_coordinator_state_topic_min_isr: i32,
+    pub share_coordinator_state_topic_num_partitions: i32,
+    pub share_coordinator_state_topic_replication_factor: i16,
+    pub share_coordinator_state_topic_segment_bytes: i32,
+    pub share_states: ShareStateSettings,
     pub transactions: TransactionSettings,
     pub transaction_state_log_min_isr: i32,
     pub transaction_state_log_num_partitions: i32,
@@ -239,6 +244,15 @@ impl BrokerSettings {
             producer_id_expiration_ms: values.long("producer.id.expiration.ms"),
             replica_high_watermark_checkpoint_interval_ms: values
                 .long("replica.high.watermark.checkpoint.interval.ms"),
+            share_coordinator_state_topic_min_isr: values
+                .int("share.coordinator.state.topic.min.isr"),
+            share_coordinator_state_topic_num_partitions: values
+                .int("share.coordinator.state.topic.num.partitions"),
+            share_coordinator_state_topic_replication_factor: values
+                .short("share.coordinator.state.topic.replication.factor"),
+            share_coordinator_state_topic_segment_bytes: values
+                .int("share.coordinator.state.topic.segment.bytes"),
+            share_states: ShareStateSettings::from_values(values),
             transactions: TransactionSettings::from_values(values),
             transaction_state_log_min_isr: values.int("transaction.state.log.min.isr"),
             transaction_state_log_num_partitions: values

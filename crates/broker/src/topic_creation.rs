@@ -201,6 +201,25 @@ fn creatable(name: &KafkaString, settings: &BrokerSettings) -> CreatableTopic {
                     ("unclean.leader.election.enable", "false".to_owned()),
                 ],
             ),
+            "__share_group_state" => (
+                settings.share_coordinator_state_topic_num_partitions,
+                settings.share_coordinator_state_topic_replication_factor,
+                vec![
+                    ("cleanup.policy", "delete".to_owned()),
+                    ("compression.type", "producer".to_owned()),
+                    (
+                        "min.insync.replicas",
+                        settings.share_coordinator_state_topic_min_isr.to_string(),
+                    ),
+                    ("retention.ms", "-1".to_owned()),
+                    (
+                        "segment.bytes",
+                        settings
+                            .share_coordinator_state_topic_segment_bytes
+                            .to_string(),
+                    ),
+                ],
+            ),
             _ => (-1, -1, Vec::new()),
         };
     CreatableTopic {

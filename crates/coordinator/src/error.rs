@@ -15,6 +15,12 @@ pub enum Error {
     /// The record has no key.
     #[error("a coordinator record has no key")]
     MissingKey,
+    /// The record has no value, and its type has no tombstones.
+    #[error("coordinator record type {record_type} without a value")]
+    MissingValue {
+        /// The type in front of the key.
+        record_type: i16,
+    },
     /// The key's or value's bytes are not what its type says.
     #[error("{part} of coordinator record type {record_type}: {source}")]
     Malformed {

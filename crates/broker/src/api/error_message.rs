@@ -13,6 +13,18 @@ pub(super) fn error_message(code: ErrorCode) -> String {
             "This server does not host this topic-partition.".to_owned()
         }
         ErrorCode::COORDINATOR_NOT_AVAILABLE => "The coordinator is not available.".to_owned(),
+        ErrorCode::COORDINATOR_LOAD_IN_PROGRESS => {
+            "The coordinator is loading and hence can't process requests.".to_owned()
+        }
+        ErrorCode::NOT_COORDINATOR => "This is not the correct coordinator.".to_owned(),
+        ErrorCode::FENCED_LEADER_EPOCH => {
+            "The leader epoch in the request is older than the epoch on the broker.".to_owned()
+        }
+        ErrorCode::FENCED_STATE_EPOCH => {
+            "The share coordinator rejected the request because the share-group state epoch did \
+             not match."
+                .to_owned()
+        }
         _ => code.to_string(),
     }
 }

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use ottla_coordinator::share_state::SharePartition;
 use ottla_protocol::ids::PartitionIndex;
 use ottla_protocol::messages::find_coordinator_response::Coordinator;
 use ottla_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
 use ottla_protocol::{ErrorCode, KafkaString, Uuid};
 
 use crate::coordinator::{
-    GROUP_METADATA_TOPIC, TRANSACTION_STATE_TOPIC, partition_of_group, partition_of_transaction,
+    GROUP_METADATA_TOPIC, SHARE_GROUP_STATE_TOPIC, TRANSACTION_STATE_TOPIC, partition_of_group,
+    partition_of_share_state, partition_of_transaction,
 };
 use crate::node::Node;
 use crate::request::RequestContext;
@@ -105,25 +107,26 @@ fn find(
             let index = partition_of_transaction(node, key);
             find_leader(node, context, (TRANSACTION_STATE_TOPIC, index))
         }
-        // Share groups are not served yet; a client that is told so does not wait.
-        KEY_TYPE_SHARE if context.version() >= VERSION_SHARE && is_share_partition(key) => {
-            Err(ErrorCode::UNSUPPORTED_VERSION)
+        KEY_TYPE_SHARE if context.version() >= VERSION_SHARE => {
+            let partition = share_partition(key).ok_or(ErrorCode::INVALID_REQUEST)?;
+            let index = partition_of_share_state(node, &partition);
+            find_leader(node, context, (SHARE_GROUP_STATE_TOPIC, index))
         }
         _ => Err(ErrorCode::INVALID_REQUEST),
     }
 }
 
-/// Whether the key is `group:topicId:partition`, as those of share groups' state are.
-fn is_share_partition(key: &str) -> bool {
+/// What the key `group:topicId:partition` names, as those of share groups' state are.
+fn share_partition(key: &str) -> Option<SharePartition> {
     let mut from_end = key.rsplitn(3, ':');
-    let partition = from_end
-        .next()
-        .is_some_and(|part| part.parse::<i32>().is_ok());
-    let topic_id = from_end
-        .next()
-        .is_some_and(|part| part.parse::<Uuid>().is_ok());
-    let group_id = from_end.next().is_some_and(|part| !part.trim().is_empty());
-    partition && topic_id && group_id
+    let partition = from_end.next()?.parse().ok()?;
+    let topic_id: Uuid = from_end.next()?.parse().ok()?;
+    let group_id = from_end.next().filter(|part| !part.trim().is_empty())?;
+    Some(SharePartition {
+        group_id: KafkaString::from(group_id),
+        topic_id,
+        partition,
+    })
 }
 
 /// What Apache Kafka says of an error that has no more to it.
@@ -172,7 +175,8 @@ mod tests {
     #[test]
     fn a_share_partition_is_a_group_a_topic_id_and_a_partition() {
         for key in ["g:AAAAAAAAAAAAAAAAAAAAAQ:0", "a:b:AAAAAAAAAAAAAAAAAAAAAQ:7"] {
-            assert!(is_share_partition(key), "{key}");
+            let partition = share_partition(key).unwrap();
+            assert_eq!(partition.coordinator_key(), key);
         }
         for key in [
             "",
@@ -182,7 +186,7 @@ mod tests {
             "g:short:0",
             "g:AAAAAAAAAAAAAAAAAAAAAQ:x",
         ] {
-            assert!(!is_share_partition(key), "{key}");
+            assert_eq!(share_partition(key), None, "{key}");
         }
     }
 }

@@ -15,6 +15,7 @@ mod create_partitions;
 mod create_topics;
 mod delete_groups;
 mod delete_records;
+mod delete_share_group_state;
 mod delete_topics;
 mod describe_acls;
 mod describe_client_quotas;
@@ -37,6 +38,7 @@ mod gather;
 mod heartbeat;
 mod incremental_alter_configs;
 mod init_producer_id;
+mod initialize_share_group_state;
 mod join_group;
 mod leave_group;
 mod list_config_resources;
@@ -50,6 +52,9 @@ mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
+mod read_share_group_state;
+mod read_share_group_state_summary;
+mod share_partitions;
 mod streams_group_describe;
 mod streams_group_heartbeat;
 mod sync_group;
@@ -57,6 +62,7 @@ mod topic_view;
 mod transaction_verification;
 mod txn_offset_commit;
 mod update_features;
+mod write_share_group_state;
 mod write_txn_markers;
 
 use std::sync::Arc;
@@ -154,6 +160,20 @@ const SERVED: &[ServedApi] = &[
     serve!(OffsetDeleteRequest, offset_delete::handle),
     serve!(OffsetFetchRequest, offset_fetch::handle),
     serve!(OffsetForLeaderEpochRequest, offset_for_leader_epoch::handle),
+    serve!(
+        DeleteShareGroupStateRequest,
+        delete_share_group_state::handle
+    ),
+    serve!(
+        InitializeShareGroupStateRequest,
+        initialize_share_group_state::handle
+    ),
+    serve!(ReadShareGroupStateRequest, read_share_group_state::handle),
+    serve!(
+        ReadShareGroupStateSummaryRequest,
+        read_share_group_state_summary::handle
+    ),
+    serve!(WriteShareGroupStateRequest, write_share_group_state::handle),
     serve!(StreamsGroupDescribeRequest, streams_group_describe::handle),
     serve!(
         StreamsGroupHeartbeatRequest,

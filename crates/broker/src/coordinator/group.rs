@@ -11,10 +11,10 @@ use ottla_coordinator::group::{
 use ottla_coordinator::record::CoordinatorRecord;
 use ottla_metadata::config::BrokerValues;
 use ottla_metadata::image::{MetadataDelta, MetadataImage};
-use ottla_protocol::compression::{Codec, Compression};
+use ottla_protocol::compression::Compression;
 
 use super::state::{CoordinatorSettings, CoordinatorState, Decided, LogRecord, Place};
-use super::{Coordinators, LOAD_BYTES, consumer_groups, streams_groups};
+use super::{Coordinators, LOAD_BYTES, compression_of, consumer_groups, streams_groups};
 use crate::environment::JobKind;
 use crate::metadata_publisher::PublishedMetadata;
 use crate::node::Node;
@@ -58,17 +58,9 @@ impl GroupSettings {
                 ..defaults
             }),
             commit_timeout_ms: i64::from(values.int("offsets.commit.timeout.ms")),
-            compression: compression(values.int("offsets.topic.compression.codec")),
+            compression: compression_of(values.int("offsets.topic.compression.codec")),
         }
     }
-}
-
-/// The codec of that number; none if there is no such codec.
-fn compression(codec: i32) -> Compression {
-    u8::try_from(codec)
-        .ok()
-        .and_then(Codec::from_id)
-        .map_or(Compression::NONE, Compression::new)
 }
 
 impl CoordinatorSettings for GroupSettings {

@@ -7,7 +7,7 @@
 //! | `state.rs` | what the runtime asks of a state |
 //! | `coordinators.rs`, `shard.rs` | the coordinators of one kind, and one partition's |
 //! | `loader.rs`, `records.rs`, `release.rs` | states from logs, records to logs, answers when these are committed |
-//! | `group.rs`, `consumer_groups.rs`, `transaction.rs` | the kinds |
+//! | `group.rs`, `consumer_groups.rs`, `transaction.rs`, `share_state.rs` | the kinds |
 //! | `markers.rs` | the end of a transaction, carried out |
 
 mod consumer_groups;
@@ -18,6 +18,7 @@ mod markers;
 mod records;
 mod release;
 mod shard;
+mod share_state;
 mod state;
 mod streams_groups;
 #[cfg(test)]
@@ -30,15 +31,28 @@ pub use group::{GroupSettings, GroupSizes};
 pub(crate) use records::marker_batch;
 pub(crate) use release::{Commitment, release};
 pub(crate) use shard::{EndMarker, TransactionalWrite};
+pub use share_state::ShareStateSettings;
+pub(crate) use share_state::{
+    SHARE_GROUP_STATE_TOPIC, ShareStateCoordinators, partition_of_share_state,
+};
 pub use transaction::TransactionSettings;
 pub(crate) use transaction::{
     TRANSACTION_STATE_TOPIC, TransactionCoordinators, decide_for_producer, partition_of_transaction,
 };
 
 use ottla_protocol::ErrorCode;
+use ottla_protocol::compression::{Codec, Compression};
 
 /// How much of a coordinator's log is read at a time, where no setting says.
 const LOAD_BYTES: u64 = 5 * 1024 * 1024;
+
+/// The codec of that number; none if there is no such codec.
+fn compression_of(codec: i32) -> Compression {
+    u8::try_from(codec)
+        .ok()
+        .and_then(Codec::from_id)
+        .map_or(Compression::NONE, Compression::new)
+}
 
 /// What a client of a coordinator hears of an append that failed.
 pub(crate) fn coordinator_error(error: ErrorCode) -> ErrorCode {

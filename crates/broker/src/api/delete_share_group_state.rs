@@ -1,0 +1,60 @@
+//! DeleteShareGroupState: a share group's coordinator has its partitions forgotten.
+
+use std::sync::Arc;
+
+use ottla_protocol::messages::delete_share_group_state_response::{
+    DeleteStateResult, PartitionResult,
+};
+use ottla_protocol::messages::{DeleteShareGroupStateRequest, DeleteShareGroupStateResponse};
+
+use super::share_partitions::{decide_each, error_of};
+use crate::node::Node;
+use crate::request::RequestContext;
+
+pub(crate) fn handle(
+    node: &Arc<Node>,
+    context: RequestContext,
+    request: DeleteShareGroupStateRequest,
+) {
+    let is_partial = request
+        .topics
+        .iter()
+        .any(|topic| topic.partitions.is_empty());
+    if request.group_id.is_empty() || is_partial {
+        context.respond(&DeleteShareGroupStateResponse::default());
+        return;
+    }
+    let topics = request.topics.into_iter().map(|topic| {
+        let partitions = topic.partitions.into_iter();
+        let said = partitions.map(|said| (said.partition, ()));
+        (topic.topic_id, said.collect())
+    });
+    decide_each(
+        node,
+        (request.group_id, topics.collect()),
+        "Unable to delete share group state",
+        |coordinator, _, partition, ()| coordinator.delete(partition),
+        |answered| {
+            let results = answered.into_iter().map(|(topic_id, partitions)| {
+                let partitions = partitions.into_iter().map(|(partition, answer)| {
+                    let (error_code, error_message) = error_of(&answer);
+                    PartitionResult {
+                        partition,
+                        error_code,
+                        error_message,
+                        ..PartitionResult::default()
+                    }
+                });
+                DeleteStateResult {
+                    topic_id,
+                    partitions: partitions.collect(),
+                    ..DeleteStateResult::default()
+                }
+            });
+            context.respond(&DeleteShareGroupStateResponse {
+                results: results.collect(),
+                ..DeleteShareGroupStateResponse::default()
+            });
+        },
+    );
+}
