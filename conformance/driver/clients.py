@@ -36,8 +36,8 @@ CLIENTS = {
 }
 
 
-# Those with a command `copy`, in transactions.
-TRANSACTIONAL = ("java", "librdkafka (confluent-kafka)", "franz-go")
+# Those that consume by the consumer protocol too, where `copy` is told to.
+CONSUMER_PROTOCOL = ("java", "librdkafka (confluent-kafka)", "franz-go")
 
 
 def run(command, timeout=300, stdin=None):

@@ -71,19 +71,19 @@ def kill_under_load(broker, client, topic, create_topic, seed):
     check(*acked_and_read(load_output, drain_output))
 
 
-def copy_under_kills(broker, client, topics, create_topic, seed):
-    """A topic is copied in transactions; broker and client are killed with kill -9 on the way.
+def copy_under_kills(broker, client, copied, create_topic, seed):
+    """A topic is copied in transactions, by the group protocol in the third place of `copied`; broker and client are killed with kill -9 on the way.
 
     Whoever reads what is committed finds every record in the copy exactly once.
     """
-    source, target = topics
+    source, target = copied[:2]
     chance = random.Random(seed)
-    for topic in topics:
+    for topic in (source, target):
         create_topic(topic, 3)
     loaded = run([*client, "load", broker.bootstrap, source, str(COPY_LOAD_SECONDS)]).decode()
     wanted = sorted(line.split()[3] for line in loaded.splitlines())
     assert len(wanted) > 100, f"only {len(wanted)} records were acknowledged: no load"
-    command = [*client, "copy", broker.bootstrap, source, target]
+    command = [*client, "copy", broker.bootstrap, *copied]
     deadline = time.monotonic() + COPY_SECONDS
     kills = [kill_broker, kill_client, kill_broker]
     while True:

@@ -21,11 +21,19 @@ import histories
 import programs
 import swap
 import tour
-from clients import CLIENTS, CONFORMANCE, LIBS, TRANSACTIONAL, run, tool
+from clients import CLIENTS, CONFORMANCE, CONSUMER_PROTOCOL, LIBS, run, tool
 from kafka_tools import KafkaTools
 from report import Report
 
 STREAMS_GROUP_HEARTBEAT = 88
+
+
+# Members of the consumer protocol learn of each other by heartbeats, and are missed after a session.
+PACE = {
+    f"group.consumer.{least}{name}": value
+    for least in ("min.", "")
+    for name, value in (("heartbeat.interval.ms", "200"), ("session.timeout.ms", "6000"))
+}
 
 
 def cases(report, broker, client_name, client, seed):
@@ -60,7 +68,7 @@ def short(name):
 @contextlib.contextmanager
 def started(report, suite, make, folder):
     """A node of the suite's own, that must stop cleanly in the end."""
-    broker = make(folder)
+    broker = make(folder, PACE)
     try:
         broker.format()
         broker.start()
@@ -96,11 +104,15 @@ def kills(report, broker, name, topic, seed):
         f"kill -9 under load, seed {seed}",
         lambda: crash.kill_under_load(broker, client, topic, create_topic, seed),
     )
-    if name in TRANSACTIONAL:
-        copied = (f"{topic}-from", f"{topic}-to")
+    for protocol in ["classic", "consumer"] if name in CONSUMER_PROTOCOL else ["classic"]:
+        copied = [f"{topic}-from-{protocol}", f"{topic}-to-{protocol}"]
+        by = ""
+        if protocol == "consumer":
+            copied.append(protocol)
+            by = ", group.protocol=consumer"
         report.run(
             name,
-            f"read, process and write in transactions under kill -9, seed {seed}",
+            f"read, process and write in transactions under kill -9{by}, seed {seed}",
             lambda: crash.copy_under_kills(broker, client, copied, create_topic, seed),
         )
 

@@ -7,6 +7,7 @@ import populate
 from brokers import Kafka, Ottla, run
 from contents import contents, differences
 from dumped import read_every_file
+from unfinished import Unfinished
 
 STORAGE = "kafka.tools.StorageTool"
 
@@ -117,11 +118,17 @@ def there_and_back(folder, swap, tools, seed):
         # It lives through every swap, as the clients of a real cluster do.
         client = populate.producer(node.bootstrap, "lz4")
         populate.add(node.bootstrap, client)
+        # Older clusters have no consumer protocol.
+        protocols = ["classic"] if swap.release else ["classic", "consumer"]
+        unfinished = Unfinished(node.bootstrap, protocols)
         for make in [other(swap.first)] + [swap.first] * swap.and_back:
+            unfinished.begin()
             before = contents(node.bootstrap)
             end(node, swap.crash, tools, directories)
             node = take_over(node, make, before)
+            unfinished.go_on()
             populate.add(node.bootstrap, client)
+        unfinished.close()
         before = contents(node.bootstrap)
         end(node, False, tools, directories)
         if isinstance(node, Ottla):

@@ -34,7 +34,7 @@ func main() {
 		must(err)
 		must(load(bootstrap, rest[0], time.Duration(seconds*float64(time.Second))))
 	case "copy":
-		must(copyTopic(bootstrap, rest[0], rest[1]))
+		must(copyTopic(bootstrap, rest[0], rest[1], len(rest) > 2 && rest[2] == "consumer"))
 	case "drain":
 		count, err := strconv.Atoi(rest[1])
 		must(err)
@@ -474,9 +474,9 @@ func load(bootstrap, topic string, length time.Duration) error {
 }
 
 // copyTopic copies a topic in transactions, every fifth of which is aborted and done again.
-func copyTopic(bootstrap, from, to string) error {
+func copyTopic(bootstrap, from, to string, consumerProtocol bool) error {
 	group := "copy-" + to
-	session, err := kgo.NewGroupTransactSession(
+	options := []kgo.Opt{
 		kgo.SeedBrokers(bootstrap),
 		kgo.TransactionalID(group),
 		kgo.ConsumerGroup(group),
@@ -485,7 +485,11 @@ func copyTopic(bootstrap, from, to string) error {
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.RequireStableFetchOffsets(),
 		kgo.SessionTimeout(10*time.Second),
-	)
+	}
+	if consumerProtocol {
+		options = append(options, kgo.ServerSideBalancer())
+	}
+	session, err := kgo.NewGroupTransactSession(options...)
 	if err != nil {
 		return err
 	}

@@ -252,8 +252,67 @@ async function drain(topic, count) {
   await member.leave()
 }
 
+// Copies a topic in transactions, every fifth of which is aborted and done again.
+async function copy(source, target) {
+  const groupId = `copy-${target}`
+  const producer = kafka.producer({
+    transactionalId: groupId,
+    idempotent: true,
+    maxInFlightRequests: 1,
+  })
+  const consumer = kafka.consumer({
+    groupId,
+    sessionTimeout: 10_000,
+    heartbeatInterval: 200,
+    maxWaitTimeInMs: 100,
+    rebalanceTimeout: 10_000,
+    maxBytesPerPartition: 8_192,
+  })
+  await producer.connect()
+  await consumer.connect()
+  await consumer.subscribe({ topic: source, fromBeginning: true })
+  let number = 1
+  await consumer.run({
+    autoCommit: false,
+    eachBatchAutoResolve: false,
+    eachBatch: async ({ batch, resolveOffset, isRunning, isStale }) => {
+      if (!isRunning() || isStale() || batch.isEmpty()) return
+      const transaction = await producer.transaction()
+      try {
+        const messages = batch.messages.map(({ value }) => ({ value }))
+        await transaction.send({ topic: target, messages })
+        const offset = String(BigInt(batch.lastOffset()) + 1n)
+        const partitions = [{ partition: batch.partition, offset }]
+        await transaction.sendOffsets({
+          consumerGroupId: groupId,
+          topics: [{ topic: source, partitions }],
+        })
+        // Where it is aborted nothing is resolved: the batch is fetched again.
+        if (number++ % 5 === 0) {
+          await transaction.abort()
+        } else {
+          await transaction.commit()
+          resolveOffset(batch.lastOffset())
+        }
+      } catch (error) {
+        if (transaction.isActive()) await transaction.abort()
+        throw error
+      }
+    },
+  })
+  await withAdmin((admin) => until('the copy', async () => {
+    const [committed] = await admin.fetchOffsets({ groupId, topics: [source] })
+    const ends = await admin.fetchTopicOffsets(source)
+    const at = new Map(committed.partitions.map(({ partition, offset }) => [partition, offset]))
+    return ends.every(({ partition, high }) => Math.max(Number(at.get(partition)), 0) === Number(high))
+  }))
+  console.log('copied')
+  await consumer.disconnect()
+}
+
 if (command === 'cases') await runCases(rest[0])
 else if (command === 'load') await load(rest[0], Number(rest[1]))
+else if (command === 'copy') await copy(rest[0], rest[1])
 else if (command === 'drain') await drain(rest[0], Number(rest[1]))
 else throw new Error(`no command ${command}`)
 process.exit(0)

@@ -6,7 +6,7 @@ import threading
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import CommitFailedError, TopicAlreadyExistsError
+from aiokafka.errors import CommitFailedError, KafkaError, TopicAlreadyExistsError
 
 from cases import PATIENCE_SECONDS
 from records import arguments, of_polled
@@ -66,6 +66,7 @@ class Consumer:
                     bootstrap_servers=bootstrap,
                     group_id=group,
                     auto_offset_reset="earliest",
+                    isolation_level="read_committed",
                     enable_auto_commit=False,
                     session_timeout_ms=10000,
                     heartbeat_interval_ms=500,
@@ -140,3 +141,60 @@ class Admin:
     def committed(self, group, topic, partition):
         offsets = wait(self.admin.list_consumer_group_offsets(group))
         return offsets[TopicPartition(topic, partition)].offset
+
+
+def copy(bootstrap, source, target):
+    """Copy a topic in transactions, every fifth of which is aborted and done again."""
+    asyncio.run_coroutine_threadsafe(_copy(bootstrap, source, target), _loop).result()
+
+
+async def _copy(bootstrap, source, target):
+    name = f"copy-{target}"
+    producer = await started(
+        lambda: AIOKafkaProducer(bootstrap_servers=bootstrap, transactional_id=name)
+    )
+    consumer = await started(
+        lambda: AIOKafkaConsumer(
+            source,
+            bootstrap_servers=bootstrap,
+            group_id=name,
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            isolation_level="read_committed",
+            session_timeout_ms=10000,
+            heartbeat_interval_ms=500,
+        )
+    )
+    number = 1
+    deadline = _loop.time() + PATIENCE_SECONDS
+    while _loop.time() < deadline:
+        arrived = await consumer.getmany(timeout_ms=300, max_records=200)
+        if not arrived:
+            if await _is_copied(consumer):
+                print("copied", flush=True)
+                return
+            continue
+        await producer.begin_transaction()
+        try:
+            for messages in arrived.values():
+                for message in messages:
+                    await producer.send(target, message.value)
+            positions = {p: await consumer.position(p) for p in arrived}
+            await producer.send_offsets_to_transaction(positions, name)
+            committing = number % 5 != 0
+            if committing:
+                await producer.commit_transaction()
+        except KafkaError:
+            committing = False
+        if not committing:
+            await producer.abort_transaction()
+            await consumer.seek_to_committed()
+        number += 1
+    raise AssertionError("the topic is not copied in time")
+
+
+async def _is_copied(consumer):
+    assigned = consumer.assignment()
+    ends = await consumer.end_offsets(list(assigned))
+    committed = {partition: await consumer.committed(partition) or 0 for partition in assigned}
+    return bool(assigned) and committed == ends

@@ -6,6 +6,7 @@ shape. Run as `cases.py ADAPTER COMMAND BOOTSTRAP ...`; the commands are those o
 """
 
 import importlib
+import itertools
 import sys
 import threading
 import time
@@ -21,9 +22,9 @@ CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
 class Member(threading.Thread):
     """A group member that polls in its own thread until it is told to leave."""
 
-    def __init__(self, adapter, bootstrap, group, topic):
+    def __init__(self, adapter, bootstrap, group, topic, **settings):
         super().__init__(daemon=True)
-        self.consumer = adapter.Consumer(bootstrap, group=group, topics=[topic])
+        self.consumer = adapter.Consumer(bootstrap, group=group, topics=[topic], **settings)
         self.records = []
         self.partitions_owned = 0
         self.failure = None
@@ -104,7 +105,8 @@ def case_round_trip(adapter, bootstrap, topic, codec):
         assert list(back.headers) == record.headers, f"headers of {record} are {back.headers}"
 
 
-def case_group_rebalances(adapter, bootstrap, topic):
+def case_group_rebalances(adapter, bootstrap, topic, protocols=("classic", "classic")):
+    """The first member and the second may speak different protocols of groups."""
     admin = adapter.Admin(bootstrap)
     admin.create_topic(topic, 4, {})
     group = f"{topic}-group"
@@ -127,11 +129,15 @@ def case_group_rebalances(adapter, bootstrap, topic):
         sizes = [member.partitions_owned for member in members]
         return sum(sizes) == 4 and all(size == 4 // len(members) for size in sizes)
 
-    first = Member(adapter, bootstrap, group, topic)
+    def member(number):
+        chosen = {} if protocols[number] == "classic" else {"protocol": protocols[number]}
+        return Member(adapter, bootstrap, group, topic, **chosen)
+
+    first = member(0)
     until("the first member owns all partitions", lambda: shares(first))
     send(0)
     until("the first member reads all", lambda: seen(first) == wanted(200))
-    second = Member(adapter, bootstrap, group, topic)
+    second = member(1)
     until("two members share the partitions", lambda: shares(first, second))
     send(200)
     until("both read all", lambda: seen(first, second) == wanted(400))
@@ -195,6 +201,18 @@ def all_cases(adapter, bootstrap, prefix):
     ):
         yield name, lambda name=name, case=case: case(
             adapter, bootstrap, f"{prefix}-{name.split()[0]}"
+        )
+
+
+    for protocols in (
+        list(itertools.product(adapter.PROTOCOLS, repeat=2))[1:]
+        if hasattr(adapter, "PROTOCOLS")
+        else ()
+    ):
+        yield f"group rebalances, members by {' and '.join(protocols)} protocol", (
+            lambda protocols=protocols: case_group_rebalances(
+                adapter, bootstrap, f"{prefix}-{'-'.join(protocols)}", protocols
+            )
         )
 
 

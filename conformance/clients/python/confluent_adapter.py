@@ -66,17 +66,19 @@ class Producer:
 
 
 class Consumer:
-    def __init__(self, bootstrap, group, topics):
-        self.consumer = KafkaConsumer(
-            {
-                "bootstrap.servers": bootstrap,
-                "group.id": group,
-                "auto.offset.reset": "earliest",
-                "enable.auto.commit": False,
-                "session.timeout.ms": 10000,
-                "fetch.wait.max.ms": 100,
-            }
-        )
+    def __init__(self, bootstrap, group, topics, protocol="classic"):
+        settings = {
+            "bootstrap.servers": bootstrap,
+            "group.id": group,
+            "group.protocol": protocol,
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+            "fetch.wait.max.ms": 100,
+        }
+        # By the consumer protocol the broker decides about it.
+        if protocol == "classic":
+            settings["session.timeout.ms"] = 10000
+        self.consumer = KafkaConsumer(settings)
         self.consumer.subscribe(topics)
 
     def poll(self, seconds):
@@ -153,11 +155,14 @@ class Admin:
         return True
 
 
-def copy(bootstrap, source, target):
+PROTOCOLS = ("classic", "consumer")
+
+
+def copy(bootstrap, source, target, protocol="classic"):
     """Copy a topic in transactions, every fifth of which is aborted and done again."""
     name = f"copy-{target}"
     producer = KafkaProducer({"bootstrap.servers": bootstrap, "transactional.id": name})
-    consumer = Consumer(bootstrap, name, [source]).consumer
+    consumer = Consumer(bootstrap, name, [source], protocol).consumer
     producer.init_transactions(PATIENCE_SECONDS)
     number = 1
     deadline = time.monotonic() + PATIENCE_SECONDS

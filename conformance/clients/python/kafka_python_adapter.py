@@ -1,7 +1,11 @@
 """kafka-python behind the shape that `cases.py` drives."""
 
+import sys
+import time
+
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
+from kafka.structs import OffsetAndMetadata
 from kafka.errors import CommitFailedError, KafkaError, RebalanceInProgressError, TopicAlreadyExistsError
 
 from cases import PATIENCE_SECONDS
@@ -42,6 +46,7 @@ class Consumer:
             bootstrap_servers=bootstrap,
             group_id=group,
             auto_offset_reset="earliest",
+            isolation_level="read_committed",
             enable_auto_commit=False,
             session_timeout_ms=10000,
             fetch_max_wait_ms=100,
@@ -120,3 +125,50 @@ class Admin:
         if getattr(outcome, "errno", None) == 68:  # NON_EMPTY_GROUP
             return False
         raise KafkaError(str(outcome))
+
+
+def copy(bootstrap, source, target):
+    """Copy a topic in transactions, every fifth of which is aborted and done again."""
+    name = f"copy-{target}"
+    producer = KafkaProducer(bootstrap_servers=bootstrap, transactional_id=name)
+    consumer = Consumer(bootstrap, name, [source]).consumer
+    producer.init_transactions()
+    number = 1
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        arrived = consumer.poll(timeout_ms=300, max_records=200)
+        if not arrived:
+            if is_copied(consumer):
+                print("copied")
+                return
+            continue
+        producer.begin_transaction()
+        try:
+            for messages in arrived.values():
+                for message in messages:
+                    producer.send(target, message.value)
+            positions = {
+                partition: OffsetAndMetadata(consumer.position(partition), "", -1)
+                for partition in consumer.assignment()
+            }
+            producer.send_offsets_to_transaction(positions, consumer.group_metadata())
+            committing = number % 5 != 0
+            if committing:
+                producer.commit_transaction()
+        except KafkaError as error:
+            print(f"aborted: {error!r}", file=sys.stderr)
+            committing = False
+        if not committing:
+            producer.abort_transaction()
+            for partition in consumer.assignment():
+                consumer.seek(partition, consumer.committed(partition) or 0)
+        number += 1
+    raise AssertionError("the topic is not copied in time")
+
+
+def is_copied(consumer):
+    assigned = consumer.assignment()
+    ends = consumer.end_offsets(assigned)
+    return bool(assigned) and all(
+        (consumer.committed(partition) or 0) == ends[partition] for partition in assigned
+    )

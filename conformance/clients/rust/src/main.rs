@@ -11,8 +11,10 @@ use rdkafka::admin::{
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::producer::{BaseProducer, BaseRecord, FutureProducer, FutureRecord, Producer};
+use rdkafka::{Offset, TopicPartitionList};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -26,7 +28,8 @@ async fn main() -> Outcome {
         ["cases", bootstrap, prefix] => cases(bootstrap, prefix).await,
         ["load", bootstrap, topic, seconds] => load(bootstrap, topic, seconds.parse()?).await?,
         ["drain", bootstrap, topic, count] => drain(bootstrap, topic, count.parse()?)?,
-        _ => return Err("usage: cases|load|drain BOOTSTRAP ...".into()),
+        ["copy", bootstrap, from, to] => copy(bootstrap, from, to)?,
+        _ => return Err("usage: cases|load|copy|drain BOOTSTRAP ...".into()),
     }
     Ok(())
 }
@@ -398,6 +401,91 @@ async fn load(bootstrap: &str, topic: &str, seconds: f64) -> Outcome {
         number += 50;
     }
     Ok(())
+}
+
+/// Copies a topic in transactions, every fifth of which is aborted and done again.
+fn copy(bootstrap: &str, from: &str, to: &str) -> Outcome {
+    let name = format!("copy-{to}");
+    let producer: BaseProducer = settings(bootstrap).set("transactional.id", &name).create()?;
+    let consumer = consumer(bootstrap, &name, from)?;
+    producer.init_transactions(PATIENCE)?;
+    let deadline = Instant::now() + PATIENCE;
+    let mut number = 1;
+    while Instant::now() < deadline {
+        let mut values = Vec::new();
+        while values.len() < 200 {
+            let Some(message) = consumer.poll(Duration::from_millis(300)) else {
+                break;
+            };
+            values.push(message?.payload().unwrap_or_default().to_vec());
+        }
+        if values.is_empty() {
+            if is_copied(&consumer)? {
+                println!("copied");
+                return Ok(());
+            }
+            continue;
+        }
+        producer.begin_transaction()?;
+        match copy_once(&producer, &consumer, (to, &values)) {
+            Ok(()) if number % 5 != 0 => match producer.commit_transaction(PATIENCE) {
+                Ok(()) => {}
+                Err(error) if must_abort(&error) => undo(&producer, &consumer)?,
+                Err(error) => return Err(error.into()),
+            },
+            Ok(()) => undo(&producer, &consumer)?,
+            Err(error) if must_abort(&error) => undo(&producer, &consumer)?,
+            Err(error) => return Err(error.into()),
+        }
+        number += 1;
+    }
+    Err("the topic is not copied in time".into())
+}
+
+fn must_abort(error: &KafkaError) -> bool {
+    matches!(error, KafkaError::Transaction(cause) if cause.txn_requires_abort())
+}
+
+fn copy_once(
+    producer: &BaseProducer,
+    consumer: &BaseConsumer,
+    (to, values): (&str, &[Vec<u8>]),
+) -> Result<(), KafkaError> {
+    for value in values {
+        let record = BaseRecord::<(), _>::to(to).payload(value);
+        producer.send(record).map_err(|(error, _)| error)?;
+        producer.poll(Duration::ZERO);
+    }
+    if let Some(group) = consumer.group_metadata() {
+        producer.send_offsets_to_transaction(&consumer.position()?, &group, PATIENCE)?;
+    }
+    Ok(())
+}
+
+/// Aborts, and goes back to where the last transaction ended.
+fn undo(producer: &BaseProducer, consumer: &BaseConsumer) -> Outcome {
+    producer.abort_transaction(PATIENCE)?;
+    let mut back = TopicPartitionList::new();
+    for place in consumer.committed(PATIENCE)?.elements() {
+        let offset = match place.offset() {
+            Offset::Invalid => Offset::Beginning,
+            offset => offset,
+        };
+        back.add_partition_offset(place.topic(), place.partition(), offset)?;
+    }
+    consumer.seek_partitions(back, PATIENCE)?;
+    Ok(())
+}
+
+fn is_copied(consumer: &BaseConsumer) -> Result<bool, KafkaError> {
+    let committed = consumer.committed(PATIENCE)?;
+    for place in committed.elements() {
+        let (_, end) = consumer.fetch_watermarks(place.topic(), place.partition(), PATIENCE)?;
+        if place.offset().to_raw().unwrap_or(-1).max(0) != end {
+            return Ok(false);
+        }
+    }
+    Ok(committed.count() > 0)
 }
 
 fn drain(bootstrap: &str, topic: &str, count: usize) -> Outcome {

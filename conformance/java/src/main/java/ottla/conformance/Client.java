@@ -28,6 +28,7 @@ import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
+import org.apache.kafka.common.GroupType;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.errors.GroupNotEmptyException;
@@ -55,12 +56,14 @@ public final class Client {
         switch (args[0]) {
             case "cases" -> client.cases(args[2]);
             case "load" -> client.load(args[2], Double.parseDouble(args[3]));
-            case "copy" -> client.copy(args[2], args[3]);
+            case "copy" -> client.copy(args[2], args[3], args.length > 4 ? args[4] : "classic");
             case "drain" -> client.drain(args[2], Integer.parseInt(args[3]));
             default -> throw new IllegalArgumentException("no command " + args[0]);
         }
         System.exit(0);
     }
+
+    private static final Map<String, Object> CONSUMER = Map.of("group.protocol", "consumer");
 
     private interface Case {
         void run() throws Exception;
@@ -73,8 +76,16 @@ public final class Client {
         for (String assignor : List.of("RangeAssignor", "CooperativeStickyAssignor")) {
             report(
                 "group rebalances while members come and go, " + assignor,
-                () -> groupRebalances(prefix + "-" + assignor, assignor));
+                () -> groupRebalances(prefix + "-" + assignor, Map.of(
+                    "partition.assignment.strategy",
+                    "org.apache.kafka.clients.consumer." + assignor)));
         }
+        report(
+            "group rebalances while members come and go, group.protocol=consumer",
+            () -> groupRebalances(prefix + "-consumer", CONSUMER));
+        report(
+            "a group goes from one protocol to the other and back with its members",
+            () -> groupMigrates(prefix + "-migrating"));
         report("static member returns without a rebalance", () -> staticMember(prefix + "-static"));
         report("commit and resume", () -> commitAndResume(prefix + "-commit"));
         report("look-up by timestamp", () -> lookUpByTimestamp(prefix + "-timestamp"));
@@ -124,10 +135,13 @@ public final class Client {
         settings.put("group.id", group);
         settings.put("auto.offset.reset", "earliest");
         settings.put("enable.auto.commit", "false");
-        settings.put("session.timeout.ms", 10_000);
-        settings.put("heartbeat.interval.ms", 200);
         settings.put("fetch.max.wait.ms", 100);
         settings.putAll(more);
+        // By the consumer protocol the broker decides about these.
+        if (!"consumer".equals(more.get("group.protocol"))) {
+            settings.putIfAbsent("session.timeout.ms", 10_000);
+            settings.putIfAbsent("heartbeat.interval.ms", 200);
+        }
         return new KafkaConsumer<>(
             settings, new ByteArrayDeserializer(), new ByteArrayDeserializer());
     }
@@ -261,10 +275,8 @@ public final class Client {
         return true;
     }
 
-    private void groupRebalances(String topic, String assignor) throws Exception {
+    private void groupRebalances(String topic, Map<String, Object> settings) throws Exception {
         createTopic(topic, 4);
-        Map<String, Object> settings = Map.of(
-            "partition.assignment.strategy", "org.apache.kafka.clients.consumer." + assignor);
         Member first = new Member(topic, settings);
         until("the first member owns all", () -> first.owned == 4);
         send(topic, 4, 0, 200);
@@ -278,6 +290,41 @@ public final class Client {
         send(topic, 4, 400, 600);
         until("the second reads all", () -> readTo(600, first, second));
         second.leave();
+    }
+
+    /** Members of both protocols in one group: whoever comes and goes, every record is read. */
+    private void groupMigrates(String topic) throws Exception {
+        createTopic(topic, 4);
+        Member classic = new Member(topic, Map.of());
+        until("the classic member owns all", () -> classic.owned == 4);
+        Member consumer = new Member(topic, CONSUMER);
+        until("both share", () -> classic.owned == 2 && consumer.owned == 2);
+        check(typeOf(topic) == GroupType.CONSUMER, "the group is " + typeOf(topic));
+        send(topic, 4, 0, 200);
+        until("both read all", () -> readTo(200, classic, consumer));
+        classic.leave();
+        until("the consumer owns all", () -> consumer.owned == 4);
+        Member later = new Member(topic, Map.of());
+        until("both share again", () -> later.owned == 2 && consumer.owned == 2);
+        send(topic, 4, 200, 400);
+        until("both read all again", () -> readTo(400, classic, consumer, later));
+        consumer.leave();
+        until("the later classic member owns all", () -> later.owned == 4);
+        check(typeOf(topic) == GroupType.CLASSIC, "the group is " + typeOf(topic));
+        send(topic, 4, 400, 600);
+        until("it reads all", () -> readTo(600, classic, consumer, later));
+        later.leave();
+    }
+
+    private GroupType typeOf(String topic) throws Exception {
+        try (Admin admin = admin()) {
+            for (var listing : admin.listGroups().all().get()) {
+                if (listing.groupId().equals(topic + "-group")) {
+                    return listing.type().orElseThrow();
+                }
+            }
+        }
+        throw new AssertionError("the group is not listed");
     }
 
     private void staticMember(String topic) throws Exception {
@@ -423,10 +470,11 @@ public final class Client {
     }
 
     /** Copies a topic in transactions, every fifth of which is aborted and done again. */
-    private void copy(String from, String to) {
+    private void copy(String from, String to, String protocol) {
         Map<String, Object> config = Map.of(
             "bootstrap.servers", bootstrap, "transactional.id", "copy-" + to);
-        var committed = Map.<String, Object>of("isolation.level", "read_committed");
+        var committed = Map.<String, Object>of(
+            "isolation.level", "read_committed", "group.protocol", protocol);
         var serializer = new ByteArraySerializer();
         try (var producer = new KafkaProducer<>(config, serializer, serializer);
                 var consumer = consumer("copy-" + to, committed)) {
