@@ -5,6 +5,7 @@ import re
 import tempfile
 import time
 
+import coordinated
 import wire
 from processes import Pair, client, consume, create, delete, produce, tool, use_memory
 
@@ -204,4 +205,5 @@ FIGURES = {
     ),
     "memory": memory,
     "restart": restart,
+    **coordinated.FIGURES,
 }

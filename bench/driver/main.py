@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import coordinated
 import table
 from figures import FIGURES
 from processes import BENCH, LIBS, Pair
@@ -36,6 +37,12 @@ class Form:
     partitions: int
     restart_gib: float
     restart_tail_mib: float
+    transactions: int
+    commit_seconds: float
+    group_members: int
+    group_partitions: int
+    group_rounds: int
+    group_idle_seconds: float
     figures: list
     # Minutes by figure, on two cores.
     minutes: dict
@@ -64,6 +71,12 @@ QUICK = Form(
     partitions=1000,
     restart_gib=0.1,
     restart_tail_mib=20,
+    transactions=400,
+    commit_seconds=5,
+    group_members=100,
+    group_partitions=400,
+    group_rounds=1,
+    group_idle_seconds=10,
     figures=["limits", "records-1k", "latency", "flushed-latency", "memory", "restart"],
     minutes=dict.fromkeys(FIGURES, 0.7),
 )
@@ -84,6 +97,12 @@ FULL = Form(
     partitions=3000,
     restart_gib=3,
     restart_tail_mib=100,
+    transactions=2_000,
+    commit_seconds=15,
+    group_members=500,
+    group_partitions=2_000,
+    group_rounds=3,
+    group_idle_seconds=60,
     figures=list(FIGURES),
     minutes={
         "limits": 1,
@@ -98,6 +117,7 @@ FULL = Form(
         "flushed-latency": 4,
         "memory": 6,
         "restart": 9,
+        **coordinated.MINUTES,
     },
 )
 

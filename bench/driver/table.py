@@ -13,15 +13,19 @@ GOALS = [
     (r"^CPU-s per GiB out, (1 KiB|100 bytes)$", 0.3),
     (r"^MiB resident", 0.035),
     (r"^s from start", 0.025),
-    (r"^s until", 0.15),
     (r"^ms p99 until .*, 10,000", 0.7),
     (r"^ms p99 until .*, 2,000", 0.5),
     (r"^MiB/s in, .*flush.messages=1", 1.3),
+    (r"^ms p50 until ended", 0.5),
+    (r"^CPU-s of start, join and leave", 0.3),
+    (r"^s until (a group has|it has) settled", 1.05),
+    (r"^s until", 0.15),
+    (r"^offset commits per CPU-s", 3),
 ]
 
 
 def is_rate(row):
-    return row.startswith("MiB/s")
+    return row.startswith(("MiB/s", "offset commits"))
 
 
 def goal(row):
