@@ -36,7 +36,8 @@ pub struct GroupCoordinator {
     pub(super) offsets: OffsetStore,
     pub(super) timers: Timers,
     pub(super) metadata: ClusterMetadata,
-    is_loaded: bool,
+    /// Whether decisions are being made, and not the log replayed.
+    pub(super) is_loaded: bool,
 }
 
 impl GroupCoordinator {
@@ -313,7 +314,7 @@ impl GroupCoordinator {
                 decision
             }
             Some(Group::Consumer(group)) if !group.is_empty() => {
-                refuse(KafkaString::new(), ErrorCode::INCONSISTENT_GROUP_PROTOCOL)
+                self.join_consumer_group(now, context, request)
             }
             Some(Group::Consumer(group)) => {
                 let tombstones = group.tombstones();
@@ -381,6 +382,9 @@ impl GroupCoordinator {
         if request.group_id.is_empty() {
             return refuse(ErrorCode::INVALID_GROUP_ID);
         }
+        if let Some(Group::Consumer(_)) = self.groups.get(&request.group_id) {
+            return self.sync_consumer_group(now, context, request);
+        }
         let decided = self.with_classic(now, &request.group_id, |decision| {
             decision.sync(context, request);
         });
@@ -398,6 +402,8 @@ impl GroupCoordinator {
     ) -> Decision<HeartbeatResponse> {
         let result = if request.group_id.is_empty() {
             Err(ErrorCode::INVALID_GROUP_ID)
+        } else if let Some(Group::Consumer(_)) = self.groups.get(&request.group_id) {
+            self.heartbeat_consumer_group(now, request)
         } else {
             self.with_classic(now, &request.group_id, |decision| {
                 decision.heartbeat(request)
@@ -421,6 +427,9 @@ impl GroupCoordinator {
                 error_code: ErrorCode::INVALID_GROUP_ID.0,
                 ..LeaveGroupResponse::default()
             });
+        }
+        if let Some(Group::Consumer(_)) = self.groups.get(&request.group_id) {
+            return self.leave_consumer_group_classic(now, request);
         }
         let decided = self.with_classic(now, &request.group_id, |decision| decision.leave(request));
         let (members, effects) = decided.unwrap_or_else(|| {

@@ -4,6 +4,7 @@
 //! Kafka from the order in which its hash tables are walked. A coordinator that is to come to the
 //! same assignment has to walk in that order.
 
+use std::borrow::Borrow;
 use std::fmt;
 
 use ottla_protocol::{KafkaString, Uuid};
@@ -14,6 +15,12 @@ use crate::group::partition::java_hash_code;
 pub(crate) trait JavaHash: Eq {
     /// What `hashCode` says.
     fn java_hash(&self) -> i32;
+}
+
+impl JavaHash for str {
+    fn java_hash(&self) -> i32 {
+        java_hash_code(self)
+    }
 }
 
 impl JavaHash for KafkaString {
@@ -105,18 +112,24 @@ impl<K: JavaHash, V> HashOrdered<K, V> {
         self.len == 0
     }
 
-    pub(crate) fn get(&self, key: &K) -> Option<&V> {
+    pub(crate) fn get<Q: JavaHash + ?Sized>(&self, key: &Q) -> Option<&V>
+    where
+        K: Borrow<Q>,
+    {
         let slot = self.slots.get(self.slot_of(key))?;
         slot.iter()
-            .find(|(known, _)| known == key)
+            .find(|(known, _)| known.borrow() == key)
             .map(|(_, value)| value)
     }
 
-    pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+    pub(crate) fn get_mut<Q: JavaHash + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
+    where
+        K: Borrow<Q>,
+    {
         let index = self.slot_of(key);
         let slot = self.slots.get_mut(index)?;
         slot.iter_mut()
-            .find(|(known, _)| known == key)
+            .find(|(known, _)| known.borrow() == key)
             .map(|(_, value)| value)
     }
 
@@ -126,11 +139,11 @@ impl<K: JavaHash, V> HashOrdered<K, V> {
 
     /// Puts the value under the key, in the place of an earlier one, which is given back.
     pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
-        if let Some(known) = self.get_mut(&key) {
+        if let Some(known) = self.get_mut::<K>(&key) {
             return Some(std::mem::replace(known, value));
         }
         self.make_room();
-        let index = self.slot_of(&key);
+        let index = self.slot_of::<K>(&key);
         self.slots[index].push((key, value));
         self.len += 1;
         if self.table == Table::Hash && self.len > self.slots.len() * 3 / 4 {
@@ -147,7 +160,7 @@ impl<K: JavaHash, V> HashOrdered<K, V> {
         if self.len > self.slots.len() * 3 / 4 {
             self.resize(self.slots.len() * 2);
         }
-        let index = self.slot_of(&key);
+        let index = self.slot_of::<K>(&key);
         let slot = &mut self.slots[index];
         let place = slot.iter().position(|(known, _)| *known == key);
         if place.is_none() {
@@ -157,10 +170,13 @@ impl<K: JavaHash, V> HashOrdered<K, V> {
         &mut slot[place.unwrap_or(0)].1
     }
 
-    pub(crate) fn remove(&mut self, key: &K) -> Option<V> {
+    pub(crate) fn remove<Q: JavaHash + ?Sized>(&mut self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+    {
         let index = self.slot_of(key);
         let slot = self.slots.get_mut(index)?;
-        let place = slot.iter().position(|(known, _)| known == key)?;
+        let place = slot.iter().position(|(known, _)| known.borrow() == key)?;
         self.len -= 1;
         Some(slot.remove(place).1)
     }
@@ -192,6 +208,11 @@ impl<K: JavaHash, V> HashOrdered<K, V> {
         self.iter().map(|(_, value)| value)
     }
 
+    /// Values in the order in which a `HashMap` is walked, to be changed.
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        self.slots.iter_mut().flatten().map(|(_, value)| value)
+    }
+
     fn make_room(&mut self) {
         if self.slots.is_empty() {
             self.slots.resize_with(self.slots_first, Vec::new);
@@ -206,12 +227,12 @@ impl<K: JavaHash, V> HashOrdered<K, V> {
         let earlier = std::mem::take(&mut self.slots);
         self.slots.resize_with(slots, Vec::new);
         for (key, value) in earlier.into_iter().flatten() {
-            let index = self.slot_of(&key);
+            let index = self.slot_of::<K>(&key);
             self.slots[index].push((key, value));
         }
     }
 
-    fn slot_of(&self, key: &K) -> usize {
+    fn slot_of<Q: JavaHash + ?Sized>(&self, key: &Q) -> usize {
         let slots = self.slots.len();
         if slots == 0 {
             return 0;

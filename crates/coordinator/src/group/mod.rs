@@ -9,6 +9,7 @@ mod config;
 mod consumer;
 mod coordinator;
 mod decision;
+mod embedded;
 mod expiration;
 mod hash_order;
 mod listing;

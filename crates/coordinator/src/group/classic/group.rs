@@ -2,19 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::Bytes;
 use ottla_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use ottla_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use ottla_protocol::messages::join_group_response::JoinGroupResponseMember;
-use ottla_protocol::messages::{
-    ConsumerProtocolSubscription, GroupMetadataKey, GroupMetadataValue, JoinGroupResponse,
-};
-use ottla_protocol::{ErrorCode, KafkaString, Message, Reader};
+use ottla_protocol::messages::{GroupMetadataKey, GroupMetadataValue, JoinGroupResponse};
+use ottla_protocol::{ErrorCode, KafkaString};
 
-use super::CONSUMER_PROTOCOL_TYPE;
 use super::member::{Member, Protocol};
 use super::state::ClassicGroupState;
 use crate::group::decision::RequestToken;
+use crate::group::embedded::{self, read_subscription};
+use crate::group::hash_order::HashOrdered;
 use crate::group::partition::java_hash_code;
 use crate::record::{CoordinatorRecord, RecordKey, RecordValue};
 
@@ -25,14 +23,15 @@ const GROUP_METADATA_VALUE_VERSION: i16 = 3;
 #[derive(Debug)]
 pub(crate) struct ClassicGroup {
     pub(super) group_id: KafkaString,
-    state: ClassicGroupState,
+    pub(super) state: ClassicGroupState,
     previous_state: ClassicGroupState,
     state_timestamp_ms: Option<i64>,
     pub(super) generation_id: i32,
-    protocol_type: Option<KafkaString>,
-    protocol_name: Option<KafkaString>,
+    pub(super) protocol_type: Option<KafkaString>,
+    pub(super) protocol_name: Option<KafkaString>,
     pub(super) leader_id: Option<KafkaString>,
-    pub(super) members: BTreeMap<KafkaString, Member>,
+    /// In the order in which Apache Kafka has them, which members see in JoinGroup and in records.
+    pub(super) members: HashOrdered<KafkaString, Member>,
     /// Member ids by instance id, of the members that have one.
     pub(super) static_members: BTreeMap<KafkaString, KafkaString>,
     /// Ids that were given out and have not joined yet. Never those of members.
@@ -44,7 +43,7 @@ pub(crate) struct ClassicGroup {
     /// How many members have a join request that waits.
     awaiting_join_count: usize,
     /// What the members of a consumer group subscribe to, if their metadata says so.
-    subscribed_topics: Option<BTreeSet<KafkaString>>,
+    pub(super) subscribed_topics: Option<BTreeSet<KafkaString>>,
     /// Whether a member came while the first rebalance waited for more.
     pub(super) new_member_added: bool,
 }
@@ -61,7 +60,7 @@ impl ClassicGroup {
             protocol_type: None,
             protocol_name: None,
             leader_id: None,
-            members: BTreeMap::new(),
+            members: HashOrdered::default(),
             static_members: BTreeMap::new(),
             pending_join_members: BTreeSet::new(),
             pending_sync_members: BTreeSet::new(),
@@ -119,7 +118,7 @@ impl ClassicGroup {
     }
 
     pub(crate) fn uses_consumer_protocol(&self) -> bool {
-        self.protocol_type.as_deref() == Some(CONSUMER_PROTOCOL_TYPE)
+        self.protocol_type.as_deref() == Some(embedded::PROTOCOL_TYPE)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -143,11 +142,15 @@ impl ClassicGroup {
     }
 
     pub(super) fn has_member(&self, member_id: &str) -> bool {
-        self.members.contains_key(member_id)
+        self.members.get(member_id).is_some()
     }
 
     pub(super) fn member_ids(&self) -> Vec<KafkaString> {
         self.members.keys().cloned().collect()
+    }
+
+    pub(crate) fn member_count(&self) -> usize {
+        self.members.len()
     }
 
     pub(crate) fn generation_id(&self) -> i32 {
@@ -217,7 +220,7 @@ impl ClassicGroup {
         self.pending_join_members.remove(&member_id);
     }
 
-    fn insert(&mut self, member: Member) {
+    pub(super) fn insert(&mut self, member: Member) {
         if let Some(instance_id) = &member.group_instance_id {
             self.static_members
                 .insert(instance_id.clone(), member.member_id.clone());
@@ -384,7 +387,7 @@ impl ClassicGroup {
         self.pending_sync_members.clear();
     }
 
-    fn compute_subscribed_topics(&self) -> Option<BTreeSet<KafkaString>> {
+    pub(super) fn compute_subscribed_topics(&self) -> Option<BTreeSet<KafkaString>> {
         if !self.uses_consumer_protocol() {
             return None;
         }
@@ -551,17 +554,6 @@ fn java_bucket(name: &str) -> i32 {
     (hash ^ (hash.cast_unsigned() >> 16).cast_signed()) & 15
 }
 
-/// Reads a consumer's subscription; a version from the future is read as the last one known.
-fn read_subscription(metadata: Bytes) -> Option<ConsumerProtocolSubscription> {
-    let mut reader = Reader::new(metadata);
-    let version = reader.read_i16().ok()?;
-    let known = ConsumerProtocolSubscription::VALID_VERSIONS;
-    if version < known.min {
-        return None;
-    }
-    ConsumerProtocolSubscription::decode(&mut reader, version.min(known.max)).ok()
-}
-
 #[cfg(test)]
 impl ClassicGroup {
     /// Panics unless what is counted is what is there.
@@ -577,10 +569,10 @@ impl ClassicGroup {
         }
         assert_eq!(self.protocol_offers, offers);
         for (instance_id, member_id) in &self.static_members {
-            let member = &self.members[member_id];
+            let member = self.members.get(member_id).unwrap();
             assert_eq!(member.group_instance_id.as_ref(), Some(instance_id));
         }
-        let is_member = |member_id| self.members.contains_key(member_id);
+        let is_member = |member_id: &KafkaString| self.members.contains(member_id);
         assert!(self.pending_sync_members.iter().all(is_member));
         assert!(!self.pending_join_members.iter().any(is_member));
         match &self.leader_id {

@@ -5,6 +5,7 @@
 //! after a change of coordinator members join again. So a decision moves the group itself, and its
 //! record, once appended, is what a coordinator that loads the partition begins with.
 
+mod convert;
 mod group;
 mod heartbeat;
 mod join;
@@ -14,6 +15,7 @@ mod rebalance;
 mod state;
 mod sync;
 
+pub(super) use convert::ConversionError;
 pub(super) use group::{ClassicGroup, Waiting, metadata_key};
 pub(super) use leave::member_response;
 pub(super) use rebalance::{join_error, sync_error};
@@ -24,9 +26,6 @@ use ottla_protocol::KafkaString;
 use super::config::GroupCoordinatorConfig;
 use super::decision::{Effects, Now};
 use super::timers::{TimerAction, TimerKey, Timers};
-
-/// The protocol type of consumers, whose metadata the coordinator can read.
-const CONSUMER_PROTOCOL_TYPE: &str = "consumer";
 
 /// A classic group in hand: with all that deciding about it needs.
 #[derive(Debug)]

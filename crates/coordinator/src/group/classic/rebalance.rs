@@ -18,7 +18,7 @@ impl ClassicDecision<'_> {
     }
 
     /// Begins a rebalance.
-    pub(super) fn prepare_rebalance(&mut self, reason: &str) {
+    pub(in crate::group) fn prepare_rebalance(&mut self, reason: &str) {
         if self.group.is_in(ClassicGroupState::CompletingRebalance) {
             self.refuse_assignments(ErrorCode::REBALANCE_IN_PROGRESS);
         }

@@ -94,9 +94,9 @@ impl ClassicDecision<'_> {
             .iter()
             .map(|assignment| (&assignment.member_id, &assignment.assignment))
             .collect();
-        for (member_id, member) in &mut self.group.members {
+        for member in self.group.members.values_mut() {
             member.assignment = assignments
-                .get(member_id)
+                .get(&member.member_id)
                 .map(|assignment| Bytes::copy_from_slice(assignment))
                 .unwrap_or_default();
         }

@@ -141,8 +141,10 @@ impl GroupCoordinator {
             now,
         };
         let response = decision.heartbeat(context.client, request, &member_id)?;
-        let (effects, refresh) = (decision.effects, decision.refresh);
-        if new_group.is_none() {
+        let (mut effects, refresh) = (decision.effects, decision.refresh);
+        if new_group.is_some() {
+            self.dissolve_classic_group(&request.group_id, &mut effects);
+        } else {
             self.set_refresh(&request.group_id, refresh);
         }
         Ok(effects.with(response))

@@ -13,11 +13,12 @@
 //! | `decision` | subscriptions, epochs and the target assignment |
 //! | `reconcile` | a member's next step towards its target assignment |
 //! | `assignor` | target assignments |
-//! | `regex`, `expression` | subscriptions by expression |
+//! | `regex`, `expression`, `re2`, `re2_class` | subscriptions by expression |
 //! | `migration`, `classic_member` | groups and members that change their protocol |
 
 mod assignment;
 mod assignor;
+mod classic_member;
 mod coordinate;
 mod decision;
 mod describe;
@@ -28,6 +29,8 @@ mod leave;
 mod member;
 mod migration;
 mod offsets;
+mod re2;
+mod re2_class;
 mod reconcile;
 mod records;
 mod regex;
@@ -38,4 +41,5 @@ mod validate;
 pub use assignor::Assignor;
 
 pub(super) use group::ConsumerGroup;
+pub(super) use member::ConsumerMember;
 pub(super) use offsets::Committer;

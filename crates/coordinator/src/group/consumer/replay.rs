@@ -24,6 +24,8 @@ impl GroupCoordinator {
                 // A group that was there for its offsets only turns out to have a protocol.
                 self.put_consumer(group_id);
             }
+            // A decision that made a classic group of this one has done so already.
+            Some(Group::Classic(_)) if self.is_loaded => return,
             Some(_) => {
                 // A change of protocol takes back the records of the earlier one first.
                 tracing::warn!(

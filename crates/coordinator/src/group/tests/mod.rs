@@ -7,6 +7,7 @@ mod consumer_world;
 mod expiration;
 mod golden;
 mod listing;
+mod migration;
 mod offsets;
 mod other_groups;
 mod random_consumers;
