@@ -25,6 +25,8 @@ pub(super) fn error_message(code: ErrorCode) -> String {
              not match."
                 .to_owned()
         }
+        ErrorCode::INVALID_GROUP_ID => "The group id is invalid.".to_owned(),
+        ErrorCode::UNSUPPORTED_VERSION => "The version of API is not supported.".to_owned(),
         _ => code.to_string(),
     }
 }

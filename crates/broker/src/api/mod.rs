@@ -7,6 +7,7 @@ mod add_partitions_to_txn;
 mod alter_client_quotas;
 mod alter_configs;
 mod alter_partition_reassignments;
+mod alter_share_group_offsets;
 mod api_versions;
 mod config_changes;
 mod consumer_group_describe;
@@ -15,6 +16,7 @@ mod create_partitions;
 mod create_topics;
 mod delete_groups;
 mod delete_records;
+mod delete_share_group_offsets;
 mod delete_share_group_state;
 mod delete_topics;
 mod describe_acls;
@@ -25,6 +27,7 @@ mod describe_groups;
 mod describe_log_dirs;
 mod describe_producers;
 mod describe_quorum;
+mod describe_share_group_offsets;
 mod describe_topic_partitions;
 mod describe_transactions;
 mod elect_leaders;
@@ -54,6 +57,9 @@ mod offset_for_leader_epoch;
 mod produce;
 mod read_share_group_state;
 mod read_share_group_state_summary;
+mod share_group_describe;
+mod share_group_heartbeat;
+mod share_group_partitions;
 mod share_partitions;
 mod streams_group_describe;
 mod streams_group_heartbeat;
@@ -179,6 +185,20 @@ const SERVED: &[ServedApi] = &[
         StreamsGroupHeartbeatRequest,
         streams_group_heartbeat::handle
     ),
+    serve!(
+        AlterShareGroupOffsetsRequest,
+        alter_share_group_offsets::handle
+    ),
+    serve!(
+        DeleteShareGroupOffsetsRequest,
+        delete_share_group_offsets::handle
+    ),
+    serve!(
+        DescribeShareGroupOffsetsRequest,
+        describe_share_group_offsets::handle
+    ),
+    serve!(ShareGroupDescribeRequest, share_group_describe::handle),
+    serve!(ShareGroupHeartbeatRequest, share_group_heartbeat::handle),
     serve!(SyncGroupRequest, sync_group::handle),
     serve!(TxnOffsetCommitRequest, txn_offset_commit::handle),
     serve!(UpdateFeaturesRequest, update_features::handle),

@@ -14,8 +14,10 @@ use crate::node::Node;
 
 /// What a request says of share partitions, by topic.
 pub(super) type Asked<P> = Vec<(Uuid, Vec<(i32, P)>)>;
+/// What becomes of one of them, or why nothing, in words.
+pub(super) type Answer<R> = Result<R, (ErrorCode, String)>;
 /// What becomes of each of them, by topic.
-pub(super) type Answered<R> = Vec<(Uuid, BTreeMap<i32, Result<R, (ErrorCode, String)>>)>;
+pub(super) type Answered<R> = Vec<(Uuid, BTreeMap<i32, Answer<R>>)>;
 
 /// Decides about each share partition in its coordinator; `done` gets all answers, each partition's last one where it is named twice.
 pub(super) fn decide_each<P, R: Send + 'static>(
@@ -64,7 +66,7 @@ fn in_words(refusal: Refusal) -> (ErrorCode, String) {
     (refusal.error, message)
 }
 
-fn by_topic<R>(answers: Vec<(Uuid, i32, Result<R, (ErrorCode, String)>)>) -> Answered<R> {
+fn by_topic<R>(answers: Vec<(Uuid, i32, Answer<R>)>) -> Answered<R> {
     let mut topics: Answered<R> = Vec::new();
     for (topic_id, index, answer) in answers {
         let place = topics.iter().position(|(known, _)| *known == topic_id);
@@ -80,7 +82,7 @@ fn by_topic<R>(answers: Vec<(Uuid, i32, Result<R, (ErrorCode, String)>)>) -> Ans
 }
 
 /// Error code and message of an answer.
-pub(super) fn error_of<R>(answer: &Result<R, (ErrorCode, String)>) -> (i16, Option<KafkaString>) {
+pub(super) fn error_of<R>(answer: &Answer<R>) -> (i16, Option<KafkaString>) {
     match answer {
         Ok(_) => (0, None),
         Err((error, message)) => (error.0, Some(KafkaString::from(message.clone()))),

@@ -14,7 +14,9 @@ use ottla_metadata::image::{MetadataDelta, MetadataImage};
 use ottla_protocol::compression::Compression;
 
 use super::state::{CoordinatorSettings, CoordinatorState, Decided, LogRecord, Place};
-use super::{Coordinators, LOAD_BYTES, compression_of, consumer_groups, streams_groups};
+use super::{
+    Coordinators, LOAD_BYTES, compression_of, consumer_groups, share_groups, streams_groups,
+};
 use crate::environment::JobKind;
 use crate::metadata_publisher::PublishedMetadata;
 use crate::node::Node;
@@ -54,6 +56,7 @@ impl GroupSettings {
                 offsets_retention_check_interval_ms: values
                     .long("offsets.retention.check.interval.ms"),
                 consumer: consumer_groups::settings(values),
+                share: share_groups::settings(values),
                 streams: streams_groups::settings(values),
                 ..defaults
             }),
@@ -220,6 +223,11 @@ impl GroupCoordinators {
             node.submit(JobKind::Coordinator, move |node| {
                 let decide = |coordinator: &mut GroupCoordinator, _| {
                     coordinator.delete_offsets_of_topics(&topics)
+                };
+                node.groups().decide(node, partition, decide, |_| {});
+                let topic_ids: Vec<_> = topics.iter().map(|topic| topic.topic_id).collect();
+                let decide = |coordinator: &mut GroupCoordinator, _| {
+                    coordinator.forget_share_topics(&topic_ids)
                 };
                 node.groups().decide(node, partition, decide, |_| {});
             });

@@ -7,7 +7,7 @@
 //! | `state.rs` | what the runtime asks of a state |
 //! | `coordinators.rs`, `shard.rs` | the coordinators of one kind, and one partition's |
 //! | `loader.rs`, `records.rs`, `release.rs` | states from logs, records to logs, answers when these are committed |
-//! | `group.rs`, `consumer_groups.rs`, `transaction.rs`, `share_state.rs` | the kinds |
+//! | `group.rs`, `consumer_groups.rs`, `share_groups.rs`, `transaction.rs`, `share_state.rs` | the kinds |
 //! | `markers.rs` | the end of a transaction, carried out |
 
 mod consumer_groups;
@@ -18,7 +18,10 @@ mod markers;
 mod records;
 mod release;
 mod shard;
+mod share_groups;
 mod share_state;
+#[cfg(test)]
+mod share_tests;
 mod state;
 mod streams_groups;
 #[cfg(test)]

@@ -23,6 +23,8 @@ pub struct GroupCoordinatorConfig {
     pub offsets_retention_check_interval_ms: i64,
     /// Settings named `group.consumer.*`.
     pub consumer: ConsumerGroupConfig,
+    /// Settings named `group.share.*`.
+    pub share: ShareGroupConfig,
     /// Settings named `group.streams.*`.
     pub streams: StreamsGroupConfig,
 }
@@ -135,6 +137,34 @@ impl Default for ConsumerGroupConfig {
     }
 }
 
+/// Settings named `group.share.*` of the node, as far as the coordinator obeys them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShareGroupConfig {
+    /// `group.share.session.timeout.ms`
+    pub session_timeout_ms: Bounds,
+    /// `group.share.heartbeat.interval.ms`
+    pub heartbeat_interval_ms: Bounds,
+    /// `group.share.assignment.interval.ms`
+    pub assignment_interval_ms: Bounds,
+    /// `group.share.max.size`
+    pub group_size_max: usize,
+    /// `group.share.initialize.retry.interval.ms`
+    pub initialize_retry_interval_ms: i32,
+}
+
+impl Default for ShareGroupConfig {
+    fn default() -> Self {
+        let consumer = ConsumerGroupConfig::default();
+        Self {
+            session_timeout_ms: consumer.session_timeout_ms,
+            heartbeat_interval_ms: consumer.heartbeat_interval_ms,
+            assignment_interval_ms: consumer.assignment_interval_ms,
+            group_size_max: 200,
+            initialize_retry_interval_ms: 30_000,
+        }
+    }
+}
+
 impl Default for GroupCoordinatorConfig {
     fn default() -> Self {
         Self {
@@ -147,6 +177,7 @@ impl Default for GroupCoordinatorConfig {
             offsets_retention_ms: 7 * 24 * 60 * 60 * 1_000,
             offsets_retention_check_interval_ms: 10 * 60 * 1_000,
             consumer: ConsumerGroupConfig::default(),
+            share: ShareGroupConfig::default(),
             streams: StreamsGroupConfig::default(),
         }
     }

@@ -16,7 +16,6 @@ use super::classic::{
 use super::decision::{Decision, Effects, Now, Released, RequestContext};
 use super::metadata::ClusterMetadata;
 use super::offsets::{CommittedOffset, OffsetStore};
-use super::other::{OtherGroup, OtherGroupType};
 use super::timers::{TimerAction, TimerKey, Timers};
 use super::{Group, GroupCoordinatorConfig};
 use crate::record::{CoordinatorRecord, RecordKey, RecordValue, VersionedValue};
@@ -65,10 +64,6 @@ impl GroupCoordinator {
         producer_id: Option<i64>,
         record: &CoordinatorRecord,
     ) {
-        if let Some(group_type) = OtherGroupType::of(&record.key) {
-            self.replay_other(group_type, record);
-            return;
-        }
         match (&record.key, &record.value) {
             (RecordKey::OffsetCommit(key), value) => {
                 let committed = CommittedOffset::of(offset, value.as_ref());
@@ -109,38 +104,16 @@ impl GroupCoordinator {
                 | RecordKey::StreamsGroupTopology(_),
                 _,
             ) => self.replay_streams(record),
+            (
+                RecordKey::ShareGroupMetadata(_)
+                | RecordKey::ShareGroupMemberMetadata(_)
+                | RecordKey::ShareGroupTargetAssignmentMetadata(_)
+                | RecordKey::ShareGroupTargetAssignmentMember(_)
+                | RecordKey::ShareGroupCurrentMemberAssignment(_)
+                | RecordKey::ShareGroupStatePartitionMetadata(_),
+                _,
+            ) => self.replay_share(now, record),
             _ => self.replay_consumer(record),
-        }
-    }
-
-    fn replay_other(&mut self, group_type: OtherGroupType, record: &CoordinatorRecord) {
-        let group_id = record.key.group_id();
-        let is_same_type =
-            |group: &Group| matches!(group, Group::Other(other) if other.group_type == group_type);
-        match self.groups.get(group_id) {
-            Some(group) if is_same_type(group) => {}
-            // What is left of a group that changed its protocol.
-            Some(_) | None if record.value.is_none() => return,
-            Some(Group::Classic(group)) if group.protocol_type().is_some() => {
-                // An upgrade writes the classic group's tombstone first; this can't be one.
-                tracing::warn!(
-                    group = %group_id,
-                    record = record.key.name(),
-                    "skipped a record of another protocol than the group's"
-                );
-                return;
-            }
-            // A group that was there for its offsets only turns out to have a protocol.
-            Some(_) | None => {
-                let group = OtherGroup::new(group_type);
-                self.groups.insert(group_id.detached(), Group::Other(group));
-            }
-        }
-        if let Some(Group::Other(group)) = self.groups.get_mut(group_id) {
-            group.replay(record);
-            if !group.has_records() {
-                self.groups.remove(group_id);
-            }
         }
     }
 
@@ -164,12 +137,7 @@ impl GroupCoordinator {
                 }
                 Some(Group::Consumer(_)) => self.expect_consumers(now, &group_id),
                 Some(Group::Streams(_)) => self.expect_streams_members(now, &group_id),
-                Some(Group::Other(group)) => tracing::warn!(
-                    group = %group_id,
-                    group_type = group.group_type.name(),
-                    members = group.member_count(),
-                    "a group of this type is kept but not served"
-                ),
+                Some(Group::Share(_)) => self.expect_share_members(now, &group_id),
                 None => {}
             }
         }
@@ -215,10 +183,12 @@ impl GroupCoordinator {
                 member_id,
                 ..
             } => {
-                let effects = if let Some(Group::Streams(_)) = self.groups.get(group_id) {
-                    self.handle_streams_member_timeout(now, (group_id, member_id), action)
-                } else {
-                    self.handle_consumer_timeout(now, group_id, (Some(member_id), action))
+                let effects = match self.groups.get(group_id) {
+                    Some(Group::Streams(_)) => {
+                        self.handle_streams_member_timeout(now, (group_id, member_id), action)
+                    }
+                    Some(Group::Share(_)) => self.fence_share_member(now, group_id, member_id),
+                    _ => self.handle_consumer_timeout(now, group_id, (Some(member_id), action)),
                 };
                 return Some(effects.with(()));
             }
@@ -299,7 +269,7 @@ impl GroupCoordinator {
             );
         }
         match self.groups.get(&request.group_id) {
-            Some(Group::Other(_)) => {
+            Some(Group::Share(_)) => {
                 refuse(KafkaString::new(), ErrorCode::INCONSISTENT_GROUP_PROTOCOL)
             }
             Some(Group::Streams(group)) if !group.is_empty() => {

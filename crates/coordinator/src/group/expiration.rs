@@ -35,7 +35,7 @@ impl RetentionBase {
         let group = match group {
             Group::Classic(group) => group,
             Group::Consumer(_) | Group::Streams(_) => return Some(Self::Commit),
-            Group::Other(_) => return None,
+            Group::Share(_) => return None,
         };
         if group.protocol_type().is_none() {
             return Some(Self::Commit);
@@ -77,7 +77,7 @@ impl GroupCoordinator {
     pub(super) fn expire_group_metadata(&mut self, now: Now) -> Decision<()> {
         let mut effects = Effects::default();
         for (group_id, group) in &self.groups {
-            if matches!(group, Group::Other(_)) {
+            if matches!(group, Group::Share(_)) {
                 continue;
             }
             let all_expired = self.expire_offsets(now, (group_id, group), &mut effects.records);

@@ -7,7 +7,6 @@ use ottla_protocol::{ErrorCode, KafkaString};
 
 use super::classic::metadata_key;
 use super::decision::{Decision, Effects};
-use super::other::OtherGroup;
 use super::{ClassicGroupState, Group, GroupCoordinator};
 use crate::record::CoordinatorRecord;
 
@@ -26,7 +25,7 @@ impl GroupCoordinator {
             .iter()
             .map(|group_id| match self.groups.get(group_id) {
                 Some(Group::Classic(group)) => group.describe(),
-                Some(Group::Consumer(_) | Group::Streams(_) | Group::Other(_)) => describe_missing(
+                Some(Group::Consumer(_) | Group::Streams(_) | Group::Share(_)) => describe_missing(
                     api_version,
                     group_id,
                     format!("Group {group_id} is not a classic group."),
@@ -102,7 +101,7 @@ impl GroupCoordinator {
             }
             Some(Group::Consumer(group)) => records.extend(group.tombstones()),
             Some(Group::Streams(group)) => records.extend(group.tombstones()),
-            Some(Group::Other(group)) => records.extend(group.tombstones()),
+            Some(Group::Share(group)) => records.extend(group.tombstones()),
             None => {}
         }
     }
@@ -114,7 +113,7 @@ fn filter_name(group: &Group) -> String {
         Group::Classic(group) => group.state().name().to_lowercase(),
         Group::Consumer(group) => group.state().name().to_lowercase(),
         Group::Streams(group) => group.state().filter_name().to_owned(),
-        Group::Other(group) => other_state(group).to_lowercase(),
+        Group::Share(group) => group.state_name().to_lowercase(),
     }
 }
 
@@ -135,10 +134,10 @@ fn listed(group_id: &KafkaString, group: &Group) -> ListedGroup {
             group.state().name(),
             "streams",
         ),
-        Group::Other(group) => (
-            KafkaString::from_static(group.group_type.name()),
-            other_state(group),
-            group.group_type.name(),
+        Group::Share(group) => (
+            KafkaString::from_static("share"),
+            group.state_name(),
+            "share",
         ),
     };
     ListedGroup {
@@ -147,15 +146,6 @@ fn listed(group_id: &KafkaString, group: &Group) -> ListedGroup {
         group_state: KafkaString::from_static(state),
         group_type: KafkaString::from_static(group_type),
         ..ListedGroup::default()
-    }
-}
-
-/// The state of a group that is not served: without members it is clear, with them nobody knows.
-fn other_state(group: &OtherGroup) -> &'static str {
-    if group.is_empty() {
-        ClassicGroupState::Empty.name()
-    } else {
-        "Unknown"
     }
 }
 

@@ -1,8 +1,7 @@
 //! Groups of one partition of `__consumer_offsets`: their members and their committed offsets.
 //!
 //! A group's partition is [`partition_for`] its id. Its records hold committed offsets and, per
-//! protocol, the group and its members. The classic, the consumer and the streams protocol are
-//! served; groups of the share protocol are kept as their records are, and not served.
+//! protocol, the group and its members.
 
 mod classic;
 mod config;
@@ -19,10 +18,10 @@ mod offset_commit;
 mod offset_delete;
 mod offset_fetch;
 mod offsets;
-mod other;
 mod pace;
 mod partition;
 mod refusal;
+mod share;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -31,7 +30,8 @@ mod txn_offset_commit;
 
 pub use classic::ClassicGroupState;
 pub use config::{
-    Bounds, ConsumerGroupConfig, GroupCoordinatorConfig, MigrationPolicy, StreamsGroupConfig,
+    Bounds, ConsumerGroupConfig, GroupCoordinatorConfig, MigrationPolicy, ShareGroupConfig,
+    StreamsGroupConfig,
 };
 pub use consumer::Assignor;
 pub use coordinator::GroupCoordinator;
@@ -39,13 +39,17 @@ pub use decision::{Client, Decision, Now, Released, RequestContext, RequestToken
 pub use expiration::DeletedTopic;
 pub use offset_commit::offset_commit_failure;
 pub use partition::partition_for;
+pub use share::{
+    AlteredShareOffsets, ForgottenShareOffsets, ShareHeartbeat, SharePartitionLists,
+    StartPartitions,
+};
 pub use streams::StreamsHeartbeat;
 pub use txn_offset_commit::txn_offset_commit_failure;
 
 use classic::ClassicGroup;
 use consumer::ConsumerGroup;
-use other::OtherGroup;
 use ottla_protocol::ErrorCode;
+use share::ShareGroup;
 use streams::StreamsGroup;
 
 /// A group of whichever protocol.
@@ -54,7 +58,7 @@ enum Group {
     Classic(Box<ClassicGroup>),
     Consumer(Box<ConsumerGroup>),
     Streams(Box<StreamsGroup>),
-    Other(OtherGroup),
+    Share(Box<ShareGroup>),
 }
 
 impl Group {
@@ -63,7 +67,7 @@ impl Group {
             Self::Classic(group) => group.is_empty(),
             Self::Consumer(group) => group.is_empty(),
             Self::Streams(group) => group.is_empty(),
-            Self::Other(group) => group.is_empty(),
+            Self::Share(group) => group.is_empty(),
         }
     }
 
@@ -73,8 +77,7 @@ impl Group {
             Self::Classic(group) => group.is_subscribed_to(topic),
             Self::Consumer(group) => group.subscribed_topics.contains(topic),
             Self::Streams(group) => group.is_subscribed_to(topic),
-            // What its members subscribe to is not kept: offsets that may be in use stay.
-            Self::Other(group) => !group.is_empty(),
+            Self::Share(group) => group.subscribed_topics.contains(topic),
         }
     }
 

@@ -98,11 +98,9 @@ impl GroupCoordinator {
             Some(Group::Classic(group)) => validate_classic_commit(group, request)?,
             Some(Group::Consumer(group)) => group.validate_commit(api_version, request)?,
             Some(Group::Streams(group)) => group.validate_commit(api_version, request)?,
-            // Its members speak to another coordinator.
-            Some(Group::Other(group)) if generation_id >= 0 || !group.is_empty() => {
-                return Err(ErrorCode::UNKNOWN_MEMBER_ID);
-            }
-            Some(Group::Other(_)) | None => {}
+            // A share group has no committed offsets.
+            Some(Group::Share(_)) => return Err(ErrorCode::GROUP_ID_NOT_FOUND),
+            None => {}
         }
         // A commit is a sign of life.
         self.with_classic(now, &request.group_id, |decision| {

@@ -71,6 +71,7 @@ impl GroupCoordinator {
             Group::Classic(classic) if !classic.is_empty() && !classic.uses_consumer_protocol() => {
                 Err(ErrorCode::NON_EMPTY_GROUP)
             }
+            Group::Share(_) => Err(ErrorCode::GROUP_ID_NOT_FOUND),
             _ => Ok(group),
         }
     }

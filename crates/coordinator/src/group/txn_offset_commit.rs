@@ -82,10 +82,8 @@ impl GroupCoordinator {
                 group.validate_transactional_commit(request, &self.metadata)
             }
             Some(Group::Streams(group)) => group.validate_transactional_commit(request),
-            Some(Group::Other(group)) if group.is_empty() && request.generation_id < 0 => Ok(()),
-            // The member need not say who it is; if it does, its coordinator is another.
-            Some(Group::Other(_)) if !names_member(request) => Ok(()),
-            Some(Group::Other(_)) => Err(ErrorCode::UNKNOWN_MEMBER_ID),
+            // A share group has no committed offsets.
+            Some(Group::Share(_)) => Err(ErrorCode::GROUP_ID_NOT_FOUND),
             None if request.generation_id < 0 => {
                 // The group is there for offsets only.
                 self.create_classic_group(now, &request.group_id);

@@ -34,7 +34,8 @@ impl GroupCoordinator {
                     }
                 }
                 Group::Streams(group) => group.observe_changed_topics(&changed),
-                Group::Classic(_) | Group::Other(_) => {}
+                Group::Share(group) => group.observe_changed_topics(&changed),
+                Group::Classic(_) => {}
             }
         }
     }

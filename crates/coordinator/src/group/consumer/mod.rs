@@ -16,7 +16,7 @@
 //! | `regex`, `expression`, `re2`, `re2_class` | subscriptions by expression |
 //! | `migration`, `classic_member` | groups and members that change their protocol |
 
-mod assignment;
+pub(super) mod assignment;
 mod assignor;
 mod classic_member;
 mod coordinate;
@@ -40,6 +40,6 @@ mod validate;
 
 pub use assignor::Assignor;
 
-pub(super) use group::ConsumerGroup;
+pub(super) use group::{ConsumerGroup, SubscriptionType};
 pub(super) use member::ConsumerMember;
 pub(super) use offsets::Committer;

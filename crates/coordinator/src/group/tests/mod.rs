@@ -13,6 +13,8 @@ mod other_groups;
 mod random_consumers;
 mod random_conversation;
 mod random_streams;
+mod share_golden;
+mod share_groups;
 mod static_members;
 mod streams_groups;
 mod streams_world;

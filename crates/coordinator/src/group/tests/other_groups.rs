@@ -1,8 +1,8 @@
 //! Groups of other protocols, left by Apache Kafka.
 
 use ottla_protocol::messages::{
-    ShareGroupMetadataKey, ShareGroupMetadataValue, StreamsGroupMemberMetadataKey,
-    StreamsGroupMemberMetadataValue, StreamsGroupMetadataKey, StreamsGroupMetadataValue,
+    StreamsGroupMemberMetadataKey, StreamsGroupMemberMetadataValue, StreamsGroupMetadataKey,
+    StreamsGroupMetadataValue,
 };
 
 use super::*;
@@ -103,21 +103,4 @@ fn an_empty_group_of_another_protocol_can_be_deleted_and_expires() {
     streams_group(&mut world);
     world.advance(600_000);
     assert_eq!(listed(&world), "");
-}
-
-#[test]
-fn a_share_group_stays_and_no_classic_member_joins_it() {
-    let mut world = World::new();
-    let key = RecordKey::ShareGroupMetadata(ShareGroupMetadataKey {
-        group_id: GROUP.into(),
-    });
-    let value = RecordValue::ShareGroupMetadata(Box::<ShareGroupMetadataValue>::default());
-    replay(&mut world, CoordinatorRecord::new(key, value, 0));
-    world.advance(1_200_000);
-    assert_eq!(listed(&world), "share Empty");
-    let token = world.join(Joining::default());
-    assert_eq!(
-        world.join_error(token),
-        ErrorCode::INCONSISTENT_GROUP_PROTOCOL
-    );
 }

@@ -2,6 +2,7 @@
 
 mod batches;
 mod fencing;
+mod golden;
 mod records;
 mod snapshots;
 
