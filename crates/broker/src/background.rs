@@ -43,6 +43,9 @@ pub(crate) fn start(node: &Arc<Node>) {
         high_watermark_ms,
         checkpoint_high_watermarks,
     );
+    // As often as it takes for no follower to be behind for much longer than it may.
+    let lag_ms = (settings.replica_lag_time_max_ms / 2).max(1);
+    repeat(lag_ms, lag_ms, crate::isr_changes::check_followers);
     let expiry_ms = settings.producer_id_expiration_check_interval_ms;
     repeat(expiry_ms, expiry_ms, expire_producers);
 }

@@ -56,6 +56,8 @@ pub enum JobKind {
     Metadata,
     /// Group coordinators: one thread, in order.
     Coordinator,
+    /// Following the leaders of other brokers.
+    Replication,
     /// Making appended data durable.
     Sync,
     /// Reads that miss the page cache.
@@ -68,10 +70,11 @@ pub enum JobKind {
 
 impl JobKind {
     /// Every kind.
-    pub const ALL: [JobKind; 7] = [
+    pub const ALL: [JobKind; 8] = [
         JobKind::Controller,
         JobKind::Metadata,
         JobKind::Coordinator,
+        JobKind::Replication,
         JobKind::Sync,
         JobKind::ColdRead,
         JobKind::Housekeeping,

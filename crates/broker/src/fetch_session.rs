@@ -42,6 +42,7 @@ pub(crate) struct AnswerState {
     pub(crate) has_records: bool,
     pub(crate) is_error: bool,
     pub(crate) has_diverging_epoch: bool,
+    pub(crate) has_preferred_read_replica: bool,
     pub(crate) high_watermark: i64,
     pub(crate) log_start_offset: i64,
 }
@@ -78,6 +79,7 @@ impl CachedPartition {
         let changed = answer.has_records
             || answer.is_error
             || answer.has_diverging_epoch
+            || answer.has_preferred_read_replica
             || answer.high_watermark != self.high_watermark
             || answer.log_start_offset != self.log_start_offset;
         // After an error the next answer is sent whatever it is.
@@ -397,6 +399,7 @@ mod tests {
             has_records: false,
             is_error: false,
             has_diverging_epoch: false,
+            has_preferred_read_replica: false,
             high_watermark,
             log_start_offset: 0,
         }

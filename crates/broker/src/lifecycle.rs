@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ottla_metadata::controller::RegistrationContext;
 use ottla_metadata::features::supported_features;
+use ottla_metadata::image::MetadataImage;
 use ottla_protocol::messages::broker_registration_request::{Feature, Listener};
 use ottla_protocol::messages::{
     BrokerHeartbeatRequest, BrokerHeartbeatResponse, BrokerRegistrationRequest,
@@ -27,6 +28,19 @@ struct State {
     is_unfenced: bool,
     wants_shut_down: bool,
     heartbeat_is_scheduled: bool,
+    /// Whether metadata with the registration of this life has been applied.
+    is_in_metadata: bool,
+}
+
+/// How metadata stands to this life of the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Presence {
+    /// It is of a time before the registration: what it says of this broker is of an earlier life, in which it may have had other logs.
+    NotYet,
+    /// It is the first with the registration.
+    First,
+    /// The registration was there before.
+    Known,
 }
 
 /// What the broker knows of its own standing.
@@ -49,8 +63,14 @@ impl Lifecycle {
                 is_unfenced: false,
                 wants_shut_down: false,
                 heartbeat_is_scheduled: false,
+                is_in_metadata: false,
             }),
         }
+    }
+
+    /// Names this life of the process.
+    pub(crate) fn incarnation_id(&self) -> Uuid {
+        self.incarnation_id
     }
 
     /// The epoch of this life; -1 before the registration.
@@ -223,6 +243,23 @@ fn schedule_heartbeat(node: &Arc<Node>, delay_ms: i64) {
     }
     drop(state);
     node.submit_after(delay_ms, JobKind::Controller, heartbeat);
+}
+
+/// Looks whether an image that is about to be applied has this life's registration.
+pub(crate) fn presence(node: &Node, image: &MetadataImage) -> Presence {
+    let lifecycle = node.lifecycle();
+    let mut state = lifecycle.state.lock();
+    if state.is_in_metadata {
+        return Presence::Known;
+    }
+    let registration = image.cluster().broker(node.broker_id());
+    state.is_in_metadata =
+        registration.is_some_and(|broker| broker.incarnation_id == lifecycle.incarnation_id());
+    if state.is_in_metadata {
+        Presence::First
+    } else {
+        Presence::NotYet
+    }
 }
 
 /// Takes note of how far metadata is applied here.

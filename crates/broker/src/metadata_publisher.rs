@@ -11,6 +11,7 @@ use ottla_protocol::ids::{PartitionIndex, TopicId};
 
 use crate::environment::JobKind;
 use crate::error::Error;
+use crate::lifecycle::{Presence, presence};
 use crate::node::Node;
 use crate::replica::{Offline, Partition, PartitionSettings, PartitionState};
 
@@ -38,6 +39,21 @@ pub(crate) fn apply(node: &Arc<Node>, metadata: &Arc<PublishedMetadata>, delta: 
         node.fail(format!("the log directories cannot be read: {error}"));
         return;
     }
+    match presence(node, &metadata.image) {
+        // Nothing is led or followed by the word of an earlier time: that leader epoch may be over.
+        Presence::NotYet => {
+            node.set_metadata(Arc::clone(metadata));
+            crate::lifecycle::metadata_applied(node, metadata.offset);
+        }
+        Presence::First => {
+            let whole = MetadataDelta::between(&MetadataImage::default(), &metadata.image);
+            apply_changes(node, metadata, &whole);
+        }
+        Presence::Known => apply_changes(node, metadata, delta),
+    }
+}
+
+fn apply_changes(node: &Arc<Node>, metadata: &Arc<PublishedMetadata>, delta: &MetadataDelta) {
     for topic_id in delta.topics_deleted.keys() {
         delete_topic(node, *topic_id);
     }
@@ -54,7 +70,7 @@ pub(crate) fn apply(node: &Arc<Node>, metadata: &Arc<PublishedMetadata>, delta: 
         };
         for index in indexes {
             if let Some(registration) = topic.partition(*index) {
-                let applied = apply_partition(node, (topic, *index), registration);
+                let applied = apply_partition(node, &metadata.image, (topic, *index), registration);
                 changed.extend(applied);
             }
         }
@@ -68,6 +84,10 @@ pub(crate) fn apply(node: &Arc<Node>, metadata: &Arc<PublishedMetadata>, delta: 
     }
     // Clients are sent to a partition only once it is there.
     node.set_metadata(Arc::clone(metadata));
+    // And a leader is followed once the metadata says where it listens.
+    for partition in &changed {
+        node.replica_fetchers().leader_changed(node, partition);
+    }
     crate::directory_assignment::tell(node, &metadata.image, &changed);
     for resource in &delta.configs {
         reconfigure(node, &metadata.image, resource);
@@ -93,6 +113,7 @@ fn delete_partition(node: &Arc<Node>, partition: &Arc<Partition>) {
     node.partitions()
         .remove(partition.topic_id(), partition.index());
     partition.take_offline(Offline::Deleted);
+    node.replica_fetchers().removed(node, partition);
     node.directories().delete(node, partition);
 }
 
@@ -121,7 +142,7 @@ fn open_again(node: &Arc<Node>) {
         }
     }
     if !delta.partitions.is_empty() {
-        apply(node, &metadata, &delta);
+        apply_changes(node, &metadata, &delta);
     }
 }
 
@@ -211,6 +232,7 @@ fn open(node: &Node, missing: &Missing) -> bool {
 /// Brings one partition to what the image says; it comes back if it is here.
 fn apply_partition(
     node: &Arc<Node>,
+    image: &MetadataImage,
     (topic, index): (&TopicImage, PartitionIndex),
     registration: &PartitionRegistration,
 ) -> Option<Arc<Partition>> {
@@ -230,7 +252,8 @@ fn apply_partition(
         replicas: registration.replicas.clone(),
         isr: registration.isr.clone(),
     };
-    let effects = partition.apply(state, node.environment().clock.monotonic_ms());
+    let now_ms = node.environment().clock.monotonic_ms();
+    let effects = partition.apply(state, image.cluster(), now_ms);
     node.carry_out(&partition, effects);
     Some(partition)
 }

@@ -19,6 +19,7 @@ use crate::coordinator::{GroupCoordinators, ShareStateCoordinators, TransactionC
 use crate::environment::{Environment, JobKind};
 use crate::error::Error;
 use crate::fetch_session::FetchSessions;
+use crate::isr_changes::IsrChanges;
 use crate::lifecycle::Lifecycle;
 use crate::log_directories::{LogDirectories, close_all};
 use crate::metadata_publisher::PublishedMetadata;
@@ -28,6 +29,7 @@ use crate::net::peer::{PeerAddress, PeerChannel, PeerSettings};
 use crate::options::NodeOptions;
 use crate::producer_ids::ProducerIds;
 use crate::replica::PartitionTable;
+use crate::replica_fetchers::ReplicaFetchers;
 use crate::request::{ConnectionContext, Reply, RequestContext, Responder, parse_head};
 use crate::timer::Timers;
 use crate::topic_creation::TopicsInCreation;
@@ -64,6 +66,8 @@ pub struct Node {
     metadata: ArcSwap<PublishedMetadata>,
     partitions: PartitionTable,
     fetch_sessions: FetchSessions,
+    replica_fetchers: ReplicaFetchers,
+    isr_changes: IsrChanges,
     connection_counts: Arc<ConnectionCounts>,
     controller: Controller,
     metrics: Arc<Metrics>,
@@ -104,6 +108,8 @@ impl Node {
                 options.broker.max_incremental_fetch_session_cache_slots,
                 Arc::clone(&environment.random),
             ),
+            replica_fetchers: ReplicaFetchers::default(),
+            isr_changes: IsrChanges::default(),
             connection_counts: ConnectionCounts::new(options.connection_limits.clone()),
             lifecycle: Lifecycle::new(
                 environment.random.uuid(),
@@ -289,6 +295,14 @@ impl Node {
         &self.fetch_sessions
     }
 
+    pub(crate) fn replica_fetchers(&self) -> &ReplicaFetchers {
+        &self.replica_fetchers
+    }
+
+    pub(crate) fn isr_changes(&self) -> &IsrChanges {
+        &self.isr_changes
+    }
+
     pub(crate) fn controller(&self) -> &Controller {
         &self.controller
     }
@@ -364,10 +378,6 @@ impl Node {
         });
     }
 
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the controllers and the fetchers follow")
-    )]
     /// A new channel to where a node listens: one connection, for requests that may follow each other.
     pub(crate) fn peer_channel(&self, host: &str, port: u16) -> Arc<PeerChannel> {
         let address = PeerAddress {

@@ -11,6 +11,10 @@ use crate::config::{Listener, NodeConfig};
 use crate::coordinator::{GroupSettings, ShareStateSettings, TransactionSettings};
 use crate::net::{ConnectionLimits, ListenerSettings};
 
+/// The one replica selector that Apache Kafka brings besides the leader.
+pub(crate) const RACK_AWARE_SELECTOR: &str =
+    "org.apache.kafka.common.replica.RackAwareReplicaSelector";
+
 /// An endpoint that clients and other nodes are told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdvertisedListener {
@@ -33,6 +37,8 @@ pub struct NodeOptions {
     pub rack: Option<String>,
     /// The broker's advertised listeners.
     pub advertised_listeners: Vec<AdvertisedListener>,
+    /// `inter.broker.listener.name`: where brokers fetch from each other.
+    pub inter_broker_listener: String,
     /// The controller's endpoints.
     pub controller_listeners: Vec<AdvertisedListener>,
     /// `controller.quorum.voters`: id, host and port of each; empty where the voters live in the log.
@@ -75,6 +81,7 @@ impl NodeOptions {
             node_id: config.node_id,
             rack: config.values.string("broker.rack"),
             advertised_listeners: config.listeners.advertised.iter().map(endpoint).collect(),
+            inter_broker_listener: config.listeners.inter_broker_name.clone(),
             controller_listeners: config
                 .listeners
                 .controller_listeners()
@@ -176,7 +183,16 @@ pub struct BrokerSettings {
     pub offsets_topic_segment_bytes: i32,
     pub producer_id_expiration_check_interval_ms: i64,
     pub producer_id_expiration_ms: i64,
+    pub replica_fetch_backoff_ms: i64,
+    pub replica_fetch_max_bytes: i32,
+    pub replica_fetch_min_bytes: i32,
+    pub replica_fetch_response_max_bytes: i32,
+    pub replica_fetch_wait_max_ms: i32,
     pub replica_high_watermark_checkpoint_interval_ms: i64,
+    pub replica_lag_time_max_ms: i64,
+    /// Whether `replica.selector.class` is the selector that looks at racks.
+    pub replica_selector_is_rack_aware: bool,
+    pub replica_socket_timeout_ms: i32,
     pub share_coordinator_state_topic_min_isr: i32,
     pub share_coordinator_state_topic_num_partitions: i32,
     pub share_coordinator_state_topic_replication_factor: i16,
@@ -242,6 +258,16 @@ impl BrokerSettings {
             producer_id_expiration_check_interval_ms: values
                 .long("producer.id.expiration.check.interval.ms"),
             producer_id_expiration_ms: values.long("producer.id.expiration.ms"),
+            replica_fetch_backoff_ms: values.long("replica.fetch.backoff.ms"),
+            replica_fetch_max_bytes: values.int("replica.fetch.max.bytes"),
+            replica_fetch_min_bytes: values.int("replica.fetch.min.bytes"),
+            replica_fetch_response_max_bytes: values.int("replica.fetch.response.max.bytes"),
+            replica_fetch_wait_max_ms: values.int("replica.fetch.wait.max.ms"),
+            replica_lag_time_max_ms: values.long("replica.lag.time.max.ms"),
+            replica_selector_is_rack_aware: values
+                .string("replica.selector.class")
+                .is_some_and(|class| class.trim() == RACK_AWARE_SELECTOR),
+            replica_socket_timeout_ms: values.int("replica.socket.timeout.ms"),
             replica_high_watermark_checkpoint_interval_ms: values
                 .long("replica.high.watermark.checkpoint.interval.ms"),
             share_coordinator_state_topic_min_isr: values

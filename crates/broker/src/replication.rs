@@ -18,6 +18,12 @@ impl Node {
         if effects.wake {
             partition.watchers().check();
         }
+        if effects.followed {
+            self.replica_fetchers().synced(self, partition);
+        }
+        if let Some(change) = effects.isr_change {
+            self.isr_changes().ask(self, partition, change);
+        }
     }
 
     /// Makes a partition's log durable in the background; who waits for it is woken then.
@@ -54,6 +60,7 @@ impl Node {
             for partition in self.partitions().all() {
                 if partition.directory_id() == directory.id() {
                     partition.take_offline(Offline::StorageFailed);
+                    self.replica_fetchers().removed(self, &partition);
                 }
             }
         }

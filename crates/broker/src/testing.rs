@@ -426,6 +426,7 @@ fn options(settings: BTreeMap<String, String>) -> NodeOptions {
             port: PORT,
             security_protocol: 0,
         }],
+        inter_broker_listener: LISTENER.to_owned(),
         controller_listeners: Vec::new(),
         quorum_voters: vec![(1, "localhost".to_owned(), 9093)],
         metadata_log_directory: directories.first().cloned().unwrap_or_default(),

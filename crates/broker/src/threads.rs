@@ -16,6 +16,7 @@ fn thread_count(kind: JobKind, cleaner_threads: usize) -> usize {
     match kind {
         JobKind::Cleaner => cleaner_threads,
         JobKind::Controller | JobKind::Metadata | JobKind::Coordinator | JobKind::Housekeeping => 1,
+        JobKind::Replication => 2,
         JobKind::Sync | JobKind::ColdRead => 4,
     }
 }
@@ -25,6 +26,7 @@ fn thread_name(kind: JobKind) -> &'static str {
         JobKind::Controller => "controller",
         JobKind::Metadata => "metadata",
         JobKind::Coordinator => "coordinator",
+        JobKind::Replication => "replication",
         JobKind::Sync => "sync",
         JobKind::ColdRead => "cold-read",
         JobKind::Housekeeping => "housekeeping",

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ottla_protocol::ids::TopicId;
+use ottla_protocol::ids::{BrokerId, Offset, TopicId};
 use ottla_protocol::messages::FetchRequest;
 use ottla_protocol::messages::fetch_request::FetchTopic;
 use ottla_protocol::messages::fetch_response::NodeEndpoint;
@@ -12,9 +12,10 @@ use parking_lot::Mutex;
 
 use super::fetch_response::{FetchAnswer, PartitionAnswer};
 use crate::fetch_session::{AnswerState, FetchContext, FetchPartition, SessionRequest, TopicKey};
+use crate::isr_changes::leader_facts;
 use crate::node::Node;
 use crate::purgatory::{DelayedOperation, Watchers, try_complete_else_watch};
-use crate::replica::{Isolation, Partition, PartitionRead, ReadRequest};
+use crate::replica::{FollowerFetch, Isolation, Partition, PartitionRead, ReadRequest};
 use crate::request::RequestContext;
 
 const READ_COMMITTED: i8 = 1;
@@ -42,10 +43,16 @@ pub(crate) fn handle(node: &Arc<Node>, context: RequestContext, request: FetchRe
             return;
         }
     };
-    let partitions = resolve(node, &session);
+    let mut partitions = resolve(node, &session);
+    if replica_id >= 0 {
+        let follower = (BrokerId(replica_id), request.replica_state.replica_epoch);
+        note_follower(node, follower, session.partitions(), &mut partitions);
+    }
     let operation = DelayedFetch {
         isolation: isolation(replica_id, request.isolation_level),
         is_follower: replica_id >= 0,
+        may_ask_followers: replica_id < 0 && context.version() >= 11,
+        rack: consumer_rack(node, replica_id, &request.rack_id),
         bytes_min: u64::try_from(request.min_bytes).unwrap_or(0),
         bytes_max: u64::try_from(request.max_bytes.min(node.options().broker.fetch_max_bytes))
             .unwrap_or(0),
@@ -73,6 +80,13 @@ fn refuse_all(request: &FetchRequest, version: i16, error: ErrorCode) -> FetchAn
             .collect();
     }
     answer
+}
+
+/// The rack of a consumer that wants to be sent to a near replica, if this broker sends anybody there.
+fn consumer_rack(node: &Node, replica_id: i32, rack: &KafkaString) -> Option<KafkaString> {
+    let is_wanted =
+        node.options().broker.replica_selector_is_rack_aware && replica_id < 0 && !rack.is_empty();
+    is_wanted.then(|| rack.detached())
 }
 
 fn isolation(replica_id: i32, isolation_level: i8) -> Isolation {
@@ -188,6 +202,50 @@ fn resolve(node: &Node, session: &FetchContext) -> Vec<Resolved> {
         .collect()
 }
 
+/// Takes note of what a follower has, by where it fetches from; a partition that refuses the follower is not read for it.
+fn note_follower(
+    node: &Arc<Node>,
+    (replica_id, broker_epoch): (BrokerId, i64),
+    wanted: &[FetchPartition],
+    partitions: &mut [Resolved],
+) {
+    let metadata = node.metadata();
+    let brokers = metadata.image.cluster();
+    let facts = leader_facts(node);
+    for (wanted, resolved) in wanted.iter().zip(partitions) {
+        let Ok(partition) = resolved else {
+            continue;
+        };
+        let fetch = FollowerFetch {
+            replica_id,
+            broker_epoch,
+            fetch_offset: Offset(wanted.fetch_offset),
+            log_start_offset: Offset(wanted.log_start_offset),
+        };
+        let request = read_request(wanted, Isolation::LogEnd, (0, false));
+        match partition.note_follower_fetch(request, fetch, (brokers, facts)) {
+            Ok(effects) => node.carry_out(partition, effects),
+            Err(error) => *resolved = Err(error),
+        }
+    }
+}
+
+fn read_request(
+    wanted: &FetchPartition,
+    isolation: Isolation,
+    (bytes_max, min_one_batch): (u64, bool),
+) -> ReadRequest {
+    ReadRequest {
+        offset: wanted.fetch_offset,
+        bytes_max,
+        isolation,
+        min_one_batch,
+        current_leader_epoch: wanted.current_leader_epoch,
+        last_fetched_epoch: wanted.last_fetched_epoch,
+        from_any_replica: false,
+    }
+}
+
 /// Whether the cluster has no such partition, anywhere.
 fn is_missing(resolved: &Resolved) -> bool {
     matches!(
@@ -215,6 +273,10 @@ struct DelayedFetch {
     node: Arc<Node>,
     isolation: Isolation,
     is_follower: bool,
+    /// Whether the consumer speaks a version in which it may be sent to a follower, and may ask one.
+    may_ask_followers: bool,
+    /// Set if the consumer is to be sent to a replica of its rack.
+    rack: Option<KafkaString>,
     bytes_min: u64,
     bytes_max: u64,
     waits: bool,
@@ -249,7 +311,9 @@ impl DelayedFetch {
                 Err(error) => PartitionAnswer::refused_unread(wanted.partition, *error),
             };
             all.bytes += answer.records_bytes();
-            all.is_urgent |= answer.error != ErrorCode::NONE || answer.diverging.is_some();
+            all.is_urgent |= answer.error != ErrorCode::NONE
+                || answer.diverging.is_some()
+                || answer.preferred_read_replica.is_some();
             all.answers.push(answer);
         }
         all
@@ -262,24 +326,19 @@ impl DelayedFetch {
         bytes_before: u64,
     ) -> PartitionAnswer {
         let left = self.bytes_max.saturating_sub(bytes_before);
+        let bytes_max = u64::try_from(wanted.max_bytes).unwrap_or(0).min(left);
         let request = ReadRequest {
-            offset: wanted.fetch_offset,
-            bytes_max: u64::try_from(wanted.max_bytes).unwrap_or(0).min(left),
-            isolation: self.isolation,
-            min_one_batch: bytes_before == 0,
-            current_leader_epoch: wanted.current_leader_epoch,
-            last_fetched_epoch: wanted.last_fetched_epoch,
+            from_any_replica: self.may_ask_followers,
+            ..read_request(wanted, self.isolation, (bytes_max, bytes_before == 0))
         };
-        let read = if self.is_follower {
-            Err(ErrorCode::NOT_LEADER_OR_FOLLOWER)
-        } else if wanted.max_bytes < 0 {
+        let read = if wanted.max_bytes < 0 {
             // Apache Kafka has no code for it either.
             Err(ErrorCode::UNKNOWN_SERVER_ERROR)
         } else {
             replica.read(request)
         };
         match read {
-            Ok(read) => answer(wanted.partition, read),
+            Ok(read) => self.answer_read(wanted, replica, read),
             Err(error) => {
                 let mut answer = PartitionAnswer::refused(wanted.partition, error);
                 let locked = replica.read_lock();
@@ -293,6 +352,33 @@ impl DelayedFetch {
                 answer
             }
         }
+    }
+
+    /// What was read, or where the consumer finds it nearer.
+    fn answer_read(
+        &self,
+        wanted: &FetchPartition,
+        replica: &Partition,
+        read: PartitionRead,
+    ) -> PartitionAnswer {
+        let mut answer = answer(wanted.partition, read);
+        let Some(rack) = self.rack.as_ref().filter(|_| answer.diverging.is_none()) else {
+            return answer;
+        };
+        let metadata = self.node.metadata();
+        let is_in_rack = |id: BrokerId| {
+            let broker = metadata.image.cluster().broker(id);
+            broker.is_some_and(|broker| !broker.fenced && broker.rack.as_ref() == Some(rack))
+        };
+        let locked = replica.read_lock();
+        let leader = self.node.broker_id();
+        if let Some(nearer) =
+            locked.preferred_read_replica(wanted.fetch_offset, leader, &is_in_rack)
+        {
+            answer.preferred_read_replica = Some(nearer.0);
+            answer.regions = Vec::new();
+        }
+        answer
     }
 
     fn leaders(&self, context: &RequestContext, answers: &[PartitionAnswer]) -> Vec<NodeEndpoint> {
@@ -380,6 +466,7 @@ fn answer(index: i32, read: PartitionRead) -> PartitionAnswer {
         log_start_offset: read.log_start_offset,
         diverging: read.diverging,
         current_leader: None,
+        preferred_read_replica: None,
         aborted: read.aborted,
         regions: read.regions,
     }
@@ -390,6 +477,7 @@ fn answer_state(answer: &PartitionAnswer) -> AnswerState {
         has_records: answer.records_bytes() > 0,
         is_error: answer.error != ErrorCode::NONE,
         has_diverging_epoch: answer.diverging.is_some(),
+        has_preferred_read_replica: answer.preferred_read_replica.is_some(),
         high_watermark: answer.high_watermark,
         log_start_offset: answer.log_start_offset,
     }

@@ -22,6 +22,7 @@ pub(super) struct PartitionAnswer {
     pub(super) log_start_offset: i64,
     pub(super) diverging: Option<(i32, i64)>,
     pub(super) current_leader: Option<(i32, i32)>,
+    pub(super) preferred_read_replica: Option<i32>,
     pub(super) aborted: Option<Vec<(i64, i64)>>,
     pub(super) regions: Vec<FileRegion>,
 }
@@ -36,6 +37,7 @@ impl PartitionAnswer {
             log_start_offset: -1,
             diverging: None,
             current_leader: None,
+            preferred_read_replica: None,
             aborted: None,
             regions: Vec::new(),
         }
@@ -73,6 +75,11 @@ impl PartitionAnswer {
             }),
             ..PartitionData::default()
         };
+        if version >= 11
+            && let Some(replica) = self.preferred_read_replica
+        {
+            data.preferred_read_replica = replica;
+        }
         if version >= 12
             && let Some((epoch, end_offset)) = self.diverging
         {

@@ -36,6 +36,7 @@ pub(super) fn read_state<C: CoordinatorState>(
                 min_one_batch: true,
                 current_leader_epoch: -1,
                 last_fetched_epoch: -1,
+                from_any_replica: false,
             })
             .map_err(|error| error.to_string())?;
         let mut next = offset;

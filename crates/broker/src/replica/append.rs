@@ -89,7 +89,7 @@ impl Replica {
     }
 
     fn check_enough_replicas(&self, required_acks: i16) -> Result<(), AppendError> {
-        if required_acks < 0 && self.in_sync_count() < self.min_insync_replicas() {
+        if required_acks < 0 && self.is_under_min_isr() {
             return Err(ErrorCode::NOT_ENOUGH_REPLICAS.into());
         }
         Ok(())

@@ -11,8 +11,10 @@ use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::AppendError;
 use super::append::AppendContext;
+use super::follower_progress::Brokers;
 use super::group_commit::GroupCommit;
-use super::high_watermark::LeaderProgress;
+use super::isr_change::IsrChange;
+use super::leader_progress::LeaderProgress;
 use super::settings::PartitionSettings;
 use crate::metrics::TopicMetrics;
 use crate::purgatory::Watchers;
@@ -50,7 +52,7 @@ pub(crate) enum Offline {
 }
 
 impl Offline {
-    fn error(self) -> ErrorCode {
+    pub(super) fn error(self) -> ErrorCode {
         match self {
             Offline::StorageFailed => ErrorCode::KAFKA_STORAGE_ERROR,
             Offline::Deleted | Offline::Stopped => ErrorCode::NOT_LEADER_OR_FOLLOWER,
@@ -65,6 +67,10 @@ pub(crate) struct Effects {
     pub(crate) sync: Option<SyncJob>,
     /// Check the watchers of the partition.
     pub(crate) wake: bool,
+    /// Ask the controller for this ISR, and give the answer to [`Partition::isr_answered`].
+    pub(crate) isr_change: Option<IsrChange>,
+    /// The place that a follower fetches from has moved by what was synced: tell its fetcher.
+    pub(crate) followed: bool,
 }
 
 /// An append that was taken.
@@ -98,6 +104,8 @@ pub(crate) struct ReadRequest {
     pub(crate) min_one_batch: bool,
     pub(crate) current_leader_epoch: i32,
     pub(crate) last_fetched_epoch: i32,
+    /// Whether a follower may answer: a consumer that chose it knows what it does (KIP-392).
+    pub(crate) from_any_replica: bool,
 }
 
 /// What a fetch gets of one partition.
@@ -119,16 +127,16 @@ pub(crate) struct PartitionRead {
 pub(crate) struct Replica {
     pub(crate) log: Log,
     settings: PartitionSettings,
-    state: PartitionState,
+    pub(super) state: PartitionState,
     /// Present while this broker leads.
-    leading: Option<LeaderProgress>,
+    pub(super) leading: Option<LeaderProgress>,
     /// The high watermark while another broker leads, and before the first leader is known.
-    followed_high_watermark: Offset,
+    pub(super) followed_high_watermark: Offset,
     group_commit: GroupCommit,
     unsynced_messages: i64,
     last_flush_ms: i64,
     /// Set when nothing is read or written any more.
-    offline: Option<Offline>,
+    pub(super) offline: Option<Offline>,
 }
 
 /// A partition of this broker.
@@ -210,6 +218,10 @@ impl Partition {
         self.directory_id
     }
 
+    pub(crate) fn broker_id(&self) -> BrokerId {
+        self.broker_id
+    }
+
     pub(crate) fn metrics(&self) -> &TopicMetrics {
         &self.metrics
     }
@@ -227,7 +239,12 @@ impl Partition {
     }
 
     /// Takes over what the controller decided; says whether requests that wait must look again.
-    pub(crate) fn apply(&self, state: PartitionState, now_ms: i64) -> Effects {
+    pub(crate) fn apply(
+        &self,
+        state: PartitionState,
+        brokers: &dyn Brokers,
+        now_ms: i64,
+    ) -> Effects {
         let mut replica = self.replica.write();
         if state.partition_epoch < replica.state.partition_epoch {
             return Effects::default();
@@ -239,6 +256,9 @@ impl Partition {
             replica.followed_high_watermark = leading.high_watermark();
         }
         replica.state = state;
+        if let Some(leading) = &mut replica.leading {
+            leading.judge_followers(brokers);
+        }
         // What a crash left written and not synced counts only after a sync, and no append may come to ask for one.
         Effects {
             wake: true,
@@ -252,8 +272,10 @@ impl Partition {
         replica.log.set_config(settings.log_config());
         replica.settings = settings;
         let synced_mode = replica.settings.syncs_every_append();
+        let in_sync_min = replica.configured_in_sync_min();
         if let Some(leading) = &mut replica.leading {
             leading.set_synced_mode(synced_mode);
+            leading.set_in_sync_min(in_sync_min);
         }
         replica.after_change()
     }
@@ -292,7 +314,7 @@ impl Partition {
         if end < required_offset {
             return Reached::NotYet;
         }
-        if required_acks < 0 && leading.in_sync_count() < replica.min_insync_replicas() {
+        if required_acks < 0 && leading.maximal_in_sync_count() < leading.in_sync_min() {
             return Reached::Never(ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND);
         }
         Reached::Yes
@@ -346,7 +368,7 @@ impl Partition {
         }
         Effects {
             sync: replica.request_sync(),
-            wake: false,
+            ..Effects::default()
         }
     }
 
@@ -426,25 +448,14 @@ impl Replica {
         }
     }
 
-    /// `min.insync.replicas`, which never asks for more replicas than there are.
-    pub(super) fn min_insync_replicas(&self) -> usize {
-        let configured = usize::try_from(self.settings.topic.min_insync_replicas).unwrap_or(1);
-        let replicas = self
-            .leading
-            .as_ref()
-            .map_or(1, LeaderProgress::replica_count);
-        configured.min(replicas)
+    fn configured_in_sync_min(&self) -> usize {
+        usize::try_from(self.settings.topic.min_insync_replicas).unwrap_or(1)
     }
 
     /// Whether fewer replicas are in sync than `min.insync.replicas` asks for.
     pub(crate) fn is_under_min_isr(&self) -> bool {
-        self.leading.is_some() && self.in_sync_count() < self.min_insync_replicas()
-    }
-
-    pub(super) fn in_sync_count(&self) -> usize {
-        self.leading
-            .as_ref()
-            .map_or(0, LeaderProgress::in_sync_count)
+        let progress = self.leading.as_ref();
+        progress.is_some_and(|leading| leading.in_sync_count() < leading.in_sync_min())
     }
 
     pub(super) fn count_unsynced(&mut self, messages: i64) {
@@ -472,11 +483,15 @@ impl Replica {
             .unwrap_or_else(|| LeaderProgress::new(high_watermark, log_end));
         if epoch_begins {
             self.log.assign_leader_epoch(state.leader_epoch, log_end);
+            leading.begin_epoch(log_end);
         }
-        let followers = |ids: &[BrokerId]| -> Vec<BrokerId> {
-            ids.iter().copied().filter(|id| *id != broker_id).collect()
-        };
-        leading.set_followers(followers(&state.replicas), followers(&state.isr), now_ms);
+        if epoch_begins || state.partition_epoch != self.state.partition_epoch {
+            let followers = |ids: &[BrokerId]| -> Vec<BrokerId> {
+                ids.iter().copied().filter(|id| *id != broker_id).collect()
+            };
+            leading.set_followers(followers(&state.replicas), followers(&state.isr), now_ms);
+        }
+        leading.set_in_sync_min(self.configured_in_sync_min());
         leading.set_synced_mode(self.settings.syncs_every_append());
         leading.set_local_end(log_end, self.log.synced_end_offset());
         leading.advance();
@@ -489,12 +504,12 @@ impl Replica {
         let (log_start, log_end) = (self.log.log_start_offset(), self.log.log_end_offset());
         let synced_end = self.log.synced_end_offset();
         let Some(leading) = &mut self.leading else {
-            return Effects::default();
+            return self.after_change_as_follower();
         };
-        let counted = leading.local_end();
+        let counted = leading.readable_end();
         leading.set_local_end(log_end, synced_end);
         leading.clamp(log_start, log_end);
-        let moved = leading.advance() || leading.local_end() != counted;
+        let moved = leading.advance() || leading.readable_end() != counted;
         let wants_sync = leading.synced_mode() && synced_end < log_end;
         let high_watermark = leading.high_watermark();
         if moved {
@@ -505,7 +520,24 @@ impl Replica {
         } else {
             None
         };
-        Effects { sync, wake: moved }
+        Effects {
+            sync,
+            wake: moved,
+            ..Effects::default()
+        }
+    }
+
+    /// Asks for a sync where the topic wants one after every append.
+    fn after_change_as_follower(&mut self) -> Effects {
+        if !self.settings.syncs_every_append() {
+            return Effects::default();
+        }
+        let is_synced = self.log.synced_end_offset() >= self.log.log_end_offset();
+        Effects {
+            sync: if is_synced { None } else { self.request_sync() },
+            followed: is_synced,
+            ..Effects::default()
+        }
     }
 
     pub(super) fn request_sync(&mut self) -> Option<SyncJob> {
@@ -523,7 +555,13 @@ impl Replica {
     }
 
     fn read(&self, request: ReadRequest) -> Result<PartitionRead, ErrorCode> {
-        self.check_leader(request.current_leader_epoch.max(-1))?;
+        match self.check_leader(request.current_leader_epoch.max(-1)) {
+            Err(ErrorCode::NOT_LEADER_OR_FOLLOWER)
+                if request.from_any_replica
+                    && self.offline.is_none()
+                    && self.state.leader.is_some() => {}
+            checked => checked?,
+        }
         let mut read = PartitionRead {
             high_watermark: self.high_watermark().0,
             last_stable_offset: self.last_stable_offset().0,
@@ -576,7 +614,7 @@ impl Replica {
     }
 
     /// Where the fetcher's log leaves this one, if its last epoch says that it does.
-    fn diverging(&self, request: ReadRequest) -> Result<Option<(i32, i64)>, ErrorCode> {
+    pub(super) fn diverging(&self, request: ReadRequest) -> Result<Option<(i32, i64)>, ErrorCode> {
         if request.last_fetched_epoch < 0 {
             return Ok(None);
         }
