@@ -143,7 +143,12 @@ def brokers(options):
     os.environ.setdefault("KAFKA_LIBS", str(libs))
     release = HERE.parents[1] / "target/release/ottla"
     os.environ.setdefault("OTTLA", str(release))
-    properties = {"group.initial.rebalance.delay.ms": "0", "group.min.session.timeout.ms": "100"}
+    properties = {
+        "group.initial.rebalance.delay.ms": "0",
+        "group.min.session.timeout.ms": "100",
+        "group.streams.assignment.interval.ms": "0",
+        "group.streams.initial.rebalance.delay.ms": "0",
+    }
     ours = made.Kafka if options.kafka_twice else made.Ottla
     started = []
     with tempfile.TemporaryDirectory(prefix="differential-") as folder:

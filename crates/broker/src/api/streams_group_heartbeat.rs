@@ -64,8 +64,9 @@ fn create_topics(node: &Arc<Node>, heartbeat: &mut StreamsHeartbeat) {
         return;
     }
     let names: Vec<KafkaString> = topics.iter().map(|topic| topic.name.clone()).collect();
-    node.create_internal_topics(topics, heartbeat.topic_creation_retry_ms);
+    // What this asks for is answered too late for this response.
     let failures = node.topic_creation_failures(&names);
+    node.create_internal_topics(topics, heartbeat.topic_creation_retry_ms);
     let mut statuses = heartbeat.response.status.iter_mut().flatten();
     let status = statuses.find(|status| status.status_code == STATUS_MISSING_INTERNAL_TOPICS);
     let (Some(status), false) = (status, failures.is_empty()) else {

@@ -15,6 +15,7 @@ mod metrics;
 mod produce_fetch;
 mod restart;
 mod sockets;
+mod streams_groups;
 mod topics;
 mod transaction_histories;
 mod transactions;

@@ -78,7 +78,7 @@ impl ConsumerGroup {
         else {
             return Ok(());
         };
-        let stale = stale_epoch(&member);
+        let stale = ErrorCode::ILLEGAL_GENERATION;
         for topic in &request.topics {
             let topic_id = metadata.topic_id(&topic.name).unwrap_or_default();
             for partition in &topic.partitions {

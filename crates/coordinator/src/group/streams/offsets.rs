@@ -65,7 +65,8 @@ impl StreamsGroup {
         for topic in &request.topics {
             for partition in &topic.partitions {
                 let place = (&topic.name, partition.partition_index);
-                self.validate_place(&member, committer.member_epoch, place)?;
+                self.validate_place(&member, committer.member_epoch, place)
+                    .map_err(as_generation)?;
             }
         }
         Ok(())

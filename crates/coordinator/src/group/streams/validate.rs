@@ -2,7 +2,7 @@
 
 use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::StreamsGroupHeartbeatRequest;
-use ottla_protocol::messages::streams_group_heartbeat_request::{TaskIds, Topology};
+use ottla_protocol::messages::streams_group_heartbeat_request::Topology;
 
 use crate::group::member_epoch::{EPOCH_JOIN, EPOCH_LEAVE_TEMPORARILY};
 use crate::group::refusal::Refusal;
@@ -54,7 +54,10 @@ fn validate_features(request: &StreamsGroupHeartbeatRequest) -> Result<(), Refus
         "TaskEndOffsets are not supported yet.",
     )?;
     refuse_if(
-        has_any(request.warmup_tasks.as_ref()),
+        request
+            .warmup_tasks
+            .as_ref()
+            .is_some_and(|tasks| !tasks.is_empty()),
         "WarmupTasks are not supported yet.",
     )?;
     let subtopologies = request
@@ -87,7 +90,10 @@ fn validate_join(request: &StreamsGroupHeartbeatRequest) -> Result<(), Refusal> 
             "WarmupTasks must be empty when (re-)joining.",
         ),
     ] {
-        refuse_if(has_any(tasks.as_ref()), message)?;
+        refuse_if(
+            tasks.as_ref().is_none_or(|tasks| !tasks.is_empty()),
+            message,
+        )?;
     }
     let Some(topology) = &request.topology else {
         return Err(Refusal::invalid_request(
@@ -114,10 +120,6 @@ fn validate_topology(topology: &Topology) -> Result<(), Refusal> {
         }
     }
     Ok(())
-}
-
-fn has_any(tasks: Option<&Vec<TaskIds>>) -> bool {
-    tasks.is_some_and(|tasks| !tasks.is_empty())
 }
 
 fn refuse_if(is_wrong: bool, message: &str) -> Result<(), Refusal> {

@@ -143,7 +143,18 @@ impl Play {
     }
 }
 
+/// As many cases as every random test if `PROPTEST_CASES` says how many, else a few.
+fn config() -> ProptestConfig {
+    let mut config = ProptestConfig::default();
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        config.cases = 48;
+    }
+    config
+}
+
 proptest! {
+    #![proptest_config(config())]
+
     #[test]
     fn no_task_has_two_members_and_all_have_one_in_the_end(
         acts in prop::collection::vec(act(), 1..150),
