@@ -16,6 +16,7 @@ from pathlib import Path
 import brokers
 import crash
 import directories
+import golden_classes
 import golden_tools
 import histories
 import programs
@@ -249,6 +250,16 @@ def single_cases(report, folder):
         "golden files",
         "the tools' is what Apache Kafka's print",
         lambda: golden_tools.compare(folder),
+    )
+    report.run(
+        "golden files",
+        "what Apache Kafka's cleaner leaves of logs is what it left",
+        lambda: golden_classes.cleaned_logs(folder),
+    )
+    report.run(
+        "golden files",
+        "RE2J says of expressions what it said",
+        lambda: golden_classes.expressions(folder),
     )
     report.run(
         "directories",
