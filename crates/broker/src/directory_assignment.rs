@@ -66,18 +66,15 @@ fn send(node: &Arc<Node>, broker_epoch: i64, wrong: BTreeMap<Uuid, BTreeMap<Uuid
             .collect(),
         ..AssignReplicasToDirsRequest::default()
     };
-    node.controller().decide(
-        node,
-        move |active| active.decisions.decide_assign_replicas_to_dirs(&request),
-        |response| match response {
-            Ok(response) if response.error_code == ErrorCode::NONE.0 => {}
-            Ok(response) => {
-                let error = ErrorCode(response.error_code);
-                tracing::warn!(%error, "the controller did not take the replicas' directories");
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the controller did not take the replicas' directories");
-            }
-        },
-    );
+    let timeout_ms = node.options().broker.request_timeout_ms;
+    node.ask_controller(request, timeout_ms, |response| match response {
+        Ok(response) if response.error_code == ErrorCode::NONE.0 => {}
+        Ok(response) => {
+            let error = ErrorCode(response.error_code);
+            tracing::warn!(%error, "the controller did not take the replicas' directories");
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the controller did not take the replicas' directories");
+        }
+    });
 }

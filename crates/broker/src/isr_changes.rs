@@ -120,23 +120,14 @@ impl IsrChanges {
     }
 }
 
-/// The newest version: from it on each member of an ISR comes with its broker's epoch (KIP-903).
-const ALTER_PARTITION_VERSION: i16 = 3;
-
+/// Asks the active controller, whoever that is.
 fn ask_controller(
     node: &Arc<Node>,
     request: AlterPartitionRequest,
     then: impl FnOnce(Result<AlterPartitionResponse, ErrorCode>) + Send + 'static,
 ) {
-    node.controller().decide(
-        node,
-        move |active| {
-            active
-                .decisions
-                .decide_alter_partition(&request, ALTER_PARTITION_VERSION)
-        },
-        then,
-    );
+    let timeout_ms = node.options().broker.request_timeout_ms;
+    node.ask_controller(request, timeout_ms, then);
 }
 
 fn topics(wanted: &BTreeMap<PartitionKey, Wanted>) -> Vec<TopicData> {

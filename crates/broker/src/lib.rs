@@ -24,9 +24,11 @@
 )]
 mod api;
 mod background;
+mod broker_channels;
 pub mod cleaner;
 pub mod config;
 pub mod controller;
+mod controller_registration;
 pub mod coordinator;
 mod directory_assignment;
 pub mod environment;

@@ -1,8 +1,8 @@
 //! The broker's life as the controller sees it: registered, unfenced, alive by its heartbeats, shut down.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use ottla_metadata::controller::RegistrationContext;
 use ottla_metadata::features::supported_features;
 use ottla_metadata::image::MetadataImage;
 use ottla_protocol::messages::broker_registration_request::{Feature, Listener};
@@ -49,6 +49,8 @@ pub(crate) struct Lifecycle {
     incarnation_id: Uuid,
     /// The epoch of the life before, if it ended cleanly; -1 otherwise.
     previous_broker_epoch: i64,
+    /// Whether a registration of the controller is on its way.
+    registers_controller: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -57,6 +59,7 @@ impl Lifecycle {
         Lifecycle {
             incarnation_id,
             previous_broker_epoch,
+            registers_controller: AtomicBool::new(false),
             state: Mutex::new(State {
                 broker_epoch: -1,
                 applied_offset: -1,
@@ -66,6 +69,16 @@ impl Lifecycle {
                 is_in_metadata: false,
             }),
         }
+    }
+
+    /// Says that the controller's registration is on its way; whether it was not before.
+    pub(crate) fn begin_controller_registration(&self) -> bool {
+        !self.registers_controller.swap(true, Ordering::SeqCst)
+    }
+
+    /// The controller's registration is not on its way any more.
+    pub(crate) fn end_controller_registration(&self) {
+        self.registers_controller.store(false, Ordering::SeqCst);
     }
 
     /// Names this life of the process.
@@ -81,26 +94,12 @@ impl Lifecycle {
 
 /// Tells the controller that this broker is there. Its logs are loaded by then.
 pub(crate) fn register(node: &Arc<Node>) {
-    let request = registration_request(node);
     let answered = Arc::clone(node);
-    node.controller().decide(
-        node,
-        move |active| {
-            let context = RegistrationContext {
-                next_offset: active.next_offset,
-                request_version: BROKER_REGISTRATION_VERSION,
-                same_process: true,
-            };
-            active
-                .decisions
-                .decide_broker_registration(active.now_ms, &request, context)
-        },
-        move |response| registration_answered(&answered, response),
-    );
+    let timeout_ms = node.options().broker.broker_session_timeout_ms;
+    node.ask_controller(registration_request(node), timeout_ms, move |response| {
+        registration_answered(&answered, response);
+    });
 }
-
-/// The newest version: in process nobody speaks an older one.
-const BROKER_REGISTRATION_VERSION: i16 = 4;
 
 fn registration_request(node: &Node) -> BrokerRegistrationRequest {
     let options = node.options();
@@ -192,16 +191,9 @@ fn send_heartbeat(
     node: &Arc<Node>,
     then: impl FnOnce(Result<BrokerHeartbeatResponse, ErrorCode>) + Send + 'static,
 ) {
-    let request = heartbeat_request(node);
-    node.controller().decide(
-        node,
-        move |active| {
-            active
-                .decisions
-                .handle_broker_heartbeat(active.now_ms, &request, active.next_offset)
-        },
-        then,
-    );
+    // Twice in a session: one that is lost costs no session.
+    let timeout_ms = node.options().broker.broker_session_timeout_ms / 2;
+    node.ask_controller(heartbeat_request(node), timeout_ms, then);
 }
 
 fn heartbeat_answered(node: &Arc<Node>, response: Result<BrokerHeartbeatResponse, ErrorCode>) {

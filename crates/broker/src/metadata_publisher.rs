@@ -35,6 +35,14 @@ pub struct PublishedMetadata {
 
 /// Puts an image in force.
 pub(crate) fn apply(node: &Arc<Node>, metadata: &Arc<PublishedMetadata>, delta: &MetadataDelta) {
+    if node.options().roles.controller {
+        crate::controller_registration::tell(node, &metadata.image);
+    }
+    if !node.options().roles.broker {
+        node.set_metadata(Arc::clone(metadata));
+        node.serve();
+        return;
+    }
     if let Err(error) = node.directories().load(node, &metadata.image) {
         node.fail(format!("the log directories cannot be read: {error}"));
         return;

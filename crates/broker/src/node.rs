@@ -13,6 +13,7 @@ use ottla_protocol::KafkaString;
 use ottla_protocol::ids::BrokerId;
 use parking_lot::{Condvar, Mutex};
 
+use crate::broker_channels::BrokerChannels;
 use crate::cleaner::Cleaner;
 use crate::controller::Controller;
 use crate::coordinator::{GroupCoordinators, ShareStateCoordinators, TransactionCoordinators};
@@ -70,6 +71,7 @@ pub struct Node {
     isr_changes: IsrChanges,
     connection_counts: Arc<ConnectionCounts>,
     controller: Controller,
+    broker_channels: BrokerChannels,
     metrics: Arc<Metrics>,
     lifecycle: Lifecycle,
     producer_ids: ProducerIds,
@@ -134,6 +136,7 @@ impl Node {
             timers,
             directories,
             controller,
+            broker_channels: BrokerChannels::default(),
         });
         node.controller.start(&node);
         Ok(node)
@@ -307,6 +310,10 @@ impl Node {
         &self.controller
     }
 
+    pub(crate) fn broker_channels(&self) -> &BrokerChannels {
+        &self.broker_channels
+    }
+
     pub(crate) fn lifecycle(&self) -> &Lifecycle {
         &self.lifecycle
     }
@@ -402,9 +409,11 @@ impl Node {
         if self.state() != NodeState::Starting {
             return;
         }
-        self.directories.set_unclaimed_aside(self);
-        crate::background::start(self);
-        crate::cleaner::start(self);
+        if self.options.roles.broker {
+            self.directories.set_unclaimed_aside(self);
+            crate::background::start(self);
+            crate::cleaner::start(self);
+        }
         self.set_state(NodeState::Running);
     }
 
@@ -415,7 +424,11 @@ impl Node {
 
     /// Gives leadership up in an orderly way, where there is another broker to take it, and waits for it.
     pub fn give_up_leadership(self: &Arc<Self>) {
-        if self.options.broker.controlled_shutdown_enable && self.state() == NodeState::Running {
+        let settings = &self.options.broker;
+        if self.options.roles.broker
+            && settings.controlled_shutdown_enable
+            && self.state() == NodeState::Running
+        {
             crate::lifecycle::begin_controlled_shutdown(self);
             let mut state = self.state.lock();
             while *state == NodeState::Running {
@@ -432,13 +445,31 @@ impl Node {
         self.set_state(NodeState::Stopped);
     }
 
+    /// Leaves the metadata quorum in an orderly way: the others hear that they have to elect a leader, where this one led.
+    pub fn leave_quorum(self: &Arc<Self>) {
+        if !self.options.roles.controller {
+            return;
+        }
+        let (left, wait) = std::sync::mpsc::channel();
+        self.controller.submit(self, move |core, node| {
+            core.leave(node, move || {
+                let _ = left.send(());
+            });
+        });
+        let patience = self.options.broker.quorum.request_timeout_ms;
+        let patience = std::time::Duration::from_millis(u64::try_from(patience).unwrap_or(0));
+        if wait.recv_timeout(patience).is_err() {
+            tracing::info!("the other controllers have not all heard that this one leaves");
+        }
+    }
+
     /// The node serves no more; what recurs ends.
     pub fn set_stopping(&self) {
         self.set_state(NodeState::Stopped);
     }
 
     /// Puts everything on disk and marks the directories as left cleanly. Nothing else runs any more.
-    pub fn close(&self) {
+    pub fn close(self: &Arc<Self>) {
         self.set_state(NodeState::Stopped);
         self.timers.clear();
         if self.is_halted.load(Ordering::SeqCst) {
@@ -451,7 +482,7 @@ impl Node {
         self.directories.write_log_start_offsets(&partitions);
         self.directories.write_high_watermarks(&partitions);
         self.directories.write_cleaner_offsets(&partitions);
-        if let Err(error) = self.controller.close() {
+        if let Err(error) = self.controller.close(self) {
             is_clean = false;
             tracing::error!(%error, "the metadata log could not be closed");
         }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use ottla_metadata::config::BrokerValues;
 
 use crate::cleaner::CleanerSettings;
-use crate::config::{Listener, NodeConfig};
+use crate::config::{Listener, NodeConfig, ProcessRoles};
 use crate::coordinator::{GroupSettings, ShareStateSettings, TransactionSettings};
 use crate::net::{ConnectionLimits, ListenerSettings};
 
@@ -33,16 +33,20 @@ pub struct AdvertisedListener {
 pub struct NodeOptions {
     /// `node.id`.
     pub node_id: i32,
+    /// `process.roles`.
+    pub roles: ProcessRoles,
     /// `broker.rack`.
     pub rack: Option<String>,
     /// The broker's advertised listeners.
     pub advertised_listeners: Vec<AdvertisedListener>,
     /// `inter.broker.listener.name`: where brokers fetch from each other.
     pub inter_broker_listener: String,
-    /// The controller's endpoints.
+    /// Where the controllers of the cluster reach this one, the default listener first; empty without that role.
     pub controller_listeners: Vec<AdvertisedListener>,
     /// `controller.quorum.voters`: id, host and port of each; empty where the voters live in the log.
     pub quorum_voters: Vec<(i32, String, u16)>,
+    /// `controller.quorum.bootstrap.servers`: host and port of each; empty where the voters are named.
+    pub bootstrap_controllers: Vec<(String, u16)>,
     /// `log.dirs`.
     pub log_directories: Vec<PathBuf>,
     /// `metadata.log.dir`, or the first of `log.dirs`.
@@ -79,15 +83,22 @@ impl NodeOptions {
         };
         NodeOptions {
             node_id: config.node_id,
+            roles: config.roles,
             rack: config.values.string("broker.rack"),
             advertised_listeners: config.listeners.advertised.iter().map(endpoint).collect(),
             inter_broker_listener: config.listeners.inter_broker_name.clone(),
-            controller_listeners: config
-                .listeners
-                .controller_listeners()
-                .map(endpoint)
-                .collect(),
+            controller_listeners: if config.roles.controller {
+                let advertised = config.listeners.advertised_controllers.iter();
+                advertised.map(endpoint).collect()
+            } else {
+                Vec::new()
+            },
             quorum_voters: config.quorum_voters.clone(),
+            bootstrap_controllers: config
+                .bootstrap_servers
+                .iter()
+                .filter_map(|server| host_and_port(server))
+                .collect(),
             log_directories: config.log_dirs.clone(),
             metadata_log_directory: config.metadata_log_dir.clone(),
             static_settings: config.static_config.clone(),
@@ -111,6 +122,13 @@ pub fn listener_settings(config: &NodeConfig) -> Vec<ListenerSettings> {
             is_controller: config.listeners.controller_names.contains(&listener.name),
         })
         .collect()
+}
+
+/// Host and port of `host:port`, an IPv6 address in brackets.
+fn host_and_port(text: &str) -> Option<(String, u16)> {
+    let (host, port) = text.trim().rsplit_once(':')?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    Some((host.to_owned(), port.parse().ok()?))
 }
 
 /// What this machine calls itself, for a listener on every address.
@@ -145,6 +163,31 @@ fn connection_limits(values: &BrokerValues) -> ConnectionLimits {
     }
 }
 
+/// Settings of the metadata quorum, each Kafka's of the same name behind `controller.quorum.`.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "each is Kafka's setting of the same name")]
+pub struct QuorumSettings {
+    pub auto_join_enable: bool,
+    pub election_backoff_max_ms: i64,
+    pub election_timeout_ms: i64,
+    pub fetch_timeout_ms: i64,
+    pub request_timeout_ms: i64,
+    pub retry_backoff_ms: i64,
+}
+
+impl QuorumSettings {
+    fn from_values(values: &BrokerValues) -> QuorumSettings {
+        QuorumSettings {
+            auto_join_enable: values.boolean("controller.quorum.auto.join.enable"),
+            election_backoff_max_ms: values.long("controller.quorum.election.backoff.max.ms"),
+            election_timeout_ms: values.long("controller.quorum.election.timeout.ms"),
+            fetch_timeout_ms: values.long("controller.quorum.fetch.timeout.ms"),
+            request_timeout_ms: values.long("controller.quorum.request.timeout.ms"),
+            retry_backoff_ms: values.long("controller.quorum.retry.backoff.ms"),
+        }
+    }
+}
+
 /// Settings of the broker, each Kafka's of the same name.
 #[derive(Debug, Clone)]
 #[allow(missing_docs, reason = "each is Kafka's setting of the same name")]
@@ -155,7 +198,6 @@ pub struct BrokerSettings {
     pub broker_session_timeout_ms: i64,
     pub cleaner: CleanerSettings,
     pub controlled_shutdown_enable: bool,
-    pub controller_quorum_election_timeout_ms: i64,
     pub default_replication_factor: i16,
     pub delete_topic_enable: bool,
     pub fetch_max_bytes: i32,
@@ -193,6 +235,8 @@ pub struct BrokerSettings {
     /// Whether `replica.selector.class` is the selector that looks at racks.
     pub replica_selector_is_rack_aware: bool,
     pub replica_socket_timeout_ms: i32,
+    pub quorum: QuorumSettings,
+    pub request_timeout_ms: i64,
     pub share_coordinator_state_topic_min_isr: i32,
     pub share_coordinator_state_topic_num_partitions: i32,
     pub share_coordinator_state_topic_replication_factor: i16,
@@ -220,8 +264,6 @@ impl BrokerSettings {
             broker_session_timeout_ms: values.long("broker.session.timeout.ms"),
             cleaner: CleanerSettings::from_values(values),
             controlled_shutdown_enable: values.boolean("controlled.shutdown.enable"),
-            controller_quorum_election_timeout_ms: values
-                .long("controller.quorum.election.timeout.ms"),
             default_replication_factor: values.short("default.replication.factor"),
             delete_topic_enable: values.boolean("delete.topic.enable"),
             fetch_max_bytes: values.int("fetch.max.bytes"),
@@ -270,6 +312,8 @@ impl BrokerSettings {
             replica_socket_timeout_ms: values.int("replica.socket.timeout.ms"),
             replica_high_watermark_checkpoint_interval_ms: values
                 .long("replica.high.watermark.checkpoint.interval.ms"),
+            quorum: QuorumSettings::from_values(values),
+            request_timeout_ms: values.long("request.timeout.ms"),
             share_coordinator_state_topic_min_isr: values
                 .int("share.coordinator.state.topic.min.isr"),
             share_coordinator_state_topic_num_partitions: values

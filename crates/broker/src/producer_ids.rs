@@ -93,19 +93,16 @@ fn fetch_block(node: &Arc<Node>) {
         ..AllocateProducerIdsRequest::default()
     };
     let then = Arc::clone(node);
-    node.controller().decide(
-        node,
-        move |active| active.decisions.decide_allocate_producer_ids(&request),
-        move |response| {
-            let block = match response {
-                Ok(response) if response.error_code == ErrorCode::NONE.0 => {
-                    Ok((response.producer_id_start, response.producer_id_len))
-                }
-                _ => Err(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS),
-            };
-            if then.producer_ids().take_block(block) {
-                fetch_block(&then);
+    let timeout_ms = node.options().broker.request_timeout_ms;
+    node.ask_controller(request, timeout_ms, move |response| {
+        let block = match response {
+            Ok(response) if response.error_code == ErrorCode::NONE.0 => {
+                Ok((response.producer_id_start, response.producer_id_len))
             }
-        },
-    );
+            _ => Err(ErrorCode::COORDINATOR_LOAD_IN_PROGRESS),
+        };
+        if then.producer_ids().take_block(block) {
+            fetch_block(&then);
+        }
+    });
 }

@@ -24,6 +24,8 @@ pub struct ConnectionContext {
     pub listener: KafkaString,
     /// Whether the listener is the controller's.
     pub is_controller_listener: bool,
+    /// Whether a broker has handed on what its client asked.
+    pub is_forwarded: bool,
     /// The other end, if it is a socket.
     pub peer: Option<SocketAddr>,
     client_id: Mutex<KafkaString>,
@@ -44,9 +46,18 @@ impl ConnectionContext {
             id: CONNECTION_ID.fetch_add(1, Ordering::Relaxed),
             listener,
             is_controller_listener,
+            is_forwarded: false,
             peer,
             client_id: Mutex::new(KafkaString::from("")),
             software: Mutex::new((KafkaString::from(""), KafkaString::from(""))),
+        }
+    }
+
+    /// A client's connection to a broker that hands on its request to this controller.
+    pub(crate) fn forwarded(listener: KafkaString, client: Option<SocketAddr>) -> Self {
+        ConnectionContext {
+            is_forwarded: true,
+            ..ConnectionContext::new(listener, true, client)
         }
     }
 

@@ -81,14 +81,21 @@ impl Server {
             tasks: Vec::new(),
         };
         server.run_timers()?;
+        // Controllers find each other before anybody can be served.
+        let (early, late): (Vec<_>, Vec<_>) = listeners
+            .into_iter()
+            .partition(|listener| listener.settings().is_controller);
+        server.serve_on(early);
         server.wait_until_running().await?;
-        let shutdown = server.stop_accepting.subscribe();
-        for listener in listeners {
-            server
-                .tasks
-                .extend(serve(listener, &server.node, &shutdown));
-        }
+        server.serve_on(late);
         Ok(server)
+    }
+
+    fn serve_on(&mut self, listeners: Vec<BoundListener>) {
+        let shutdown = self.stop_accepting.subscribe();
+        for listener in listeners {
+            self.tasks.extend(serve(listener, &self.node, &shutdown));
+        }
     }
 
     fn run_timers(&self) -> Result<(), Error> {
@@ -141,7 +148,11 @@ impl Server {
     /// Ends the node: leadership is given up, connections end, and everything is on disk.
     pub async fn shut_down(mut self) {
         let node = Arc::clone(&self.node);
-        let _ = tokio::task::spawn_blocking(move || node.give_up_leadership()).await;
+        let _ = tokio::task::spawn_blocking(move || {
+            node.give_up_leadership();
+            node.leave_quorum();
+        })
+        .await;
         let _ = self.stop_accepting.send(true);
         for task in std::mem::take(&mut self.tasks) {
             let _ = task.await;

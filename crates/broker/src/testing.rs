@@ -2,6 +2,7 @@
 //!
 //! For the tests of this crate and of those that speak to a broker. Everything follows from one seed.
 
+mod cluster;
 mod network;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -21,12 +22,14 @@ use ottla_protocol::{KafkaString, Uuid};
 use ottla_raft::snapshot::Snapshot;
 use parking_lot::Mutex;
 
+use crate::config::ProcessRoles;
 use crate::environment::{Clock, Environment, Job, JobKind, Jobs, Random};
 use crate::net::ConnectionLimits;
 use crate::node::{Node, NodeState};
 use crate::options::{AdvertisedListener, BrokerSettings, NodeOptions};
 use crate::request::{ConnectionContext, Reply};
 
+pub use self::cluster::{TestCluster, host_of};
 pub use self::network::{SimulatedListener, SimulatedNetwork};
 
 /// The listener of a node in a test.
@@ -347,11 +350,7 @@ impl TestNode {
     /// A new connection of a client.
     #[must_use]
     pub fn connect(&self) -> TestConnection {
-        let listener = KafkaString::from(LISTENER);
-        TestConnection {
-            context: Arc::new(ConnectionContext::new(listener, false, None)),
-            next_correlation_id: AtomicI64::new(1),
-        }
+        TestConnection::new()
     }
 
     /// Sends a request and waits for its response.
@@ -419,6 +418,10 @@ fn options(settings: BTreeMap<String, String>) -> NodeOptions {
     let directories = log_directories(&settings);
     NodeOptions {
         node_id: 1,
+        roles: ProcessRoles {
+            broker: true,
+            controller: true,
+        },
         rack: None,
         advertised_listeners: vec![AdvertisedListener {
             name: LISTENER.to_owned(),
@@ -429,6 +432,7 @@ fn options(settings: BTreeMap<String, String>) -> NodeOptions {
         inter_broker_listener: LISTENER.to_owned(),
         controller_listeners: Vec::new(),
         quorum_voters: vec![(1, "localhost".to_owned(), 9093)],
+        bootstrap_controllers: Vec::new(),
         metadata_log_directory: directories.first().cloned().unwrap_or_default(),
         log_directories: directories,
         static_settings: settings,
@@ -445,6 +449,14 @@ pub struct TestConnection {
 }
 
 impl TestConnection {
+    fn new() -> TestConnection {
+        let listener = KafkaString::from(LISTENER);
+        TestConnection {
+            context: Arc::new(ConnectionContext::new(listener, false, None)),
+            next_correlation_id: AtomicI64::new(1),
+        }
+    }
+
     /// Sends a request.
     ///
     /// # Panics

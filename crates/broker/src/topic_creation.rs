@@ -76,15 +76,10 @@ impl Node {
             ..CreateTopicsRequest::default()
         };
         let node = Arc::clone(self);
-        self.controller().decide(
-            self,
-            move |active| {
-                active
-                    .decisions
-                    .decide_create_topics(active.random, &request)
-            },
-            move |response| node.internal_topics_created(&names, retry_ms, response),
-        );
+        let timeout_ms = self.options().broker.request_timeout_ms;
+        self.ask_controller(request, timeout_ms, move |response| {
+            node.internal_topics_created(&names, retry_ms, response);
+        });
     }
 
     fn internal_topics_created(
@@ -150,9 +145,10 @@ impl Node {
             ..CreateTopicsRequest::default()
         };
         let node = Arc::clone(self);
-        self.controller().decide(
-            self,
-            move |active| active.decisions.decide_create_topics(active.random, &request),
+        let timeout_ms = settings.request_timeout_ms;
+        self.ask_controller(
+            request,
+            timeout_ms,
             move |response| {
                 node.topics_in_creation().lock().forget(&names);
                 match response {

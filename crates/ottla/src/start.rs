@@ -182,7 +182,9 @@ fn announce(config: &NodeConfig, server: &Server, metrics: Option<&str>) {
     let listening: Vec<String> = server
         .addresses()
         .iter()
-        .filter(|(name, _)| !config.listeners.controller_names.contains(name))
+        .filter(|(name, _)| {
+            !config.roles.broker || !config.listeners.controller_names.contains(name)
+        })
         .map(|(name, address)| format!("{name}://{address}"))
         .collect();
     let directories: Vec<String> = config

@@ -439,6 +439,16 @@ impl Quorum {
         }
     }
 
+    /// Where that leader listens for controllers and brokers, if that is known.
+    #[must_use]
+    pub fn leader_endpoint(&self) -> Option<&VoterEndpoint> {
+        match self.state() {
+            State::Leader => self.options.endpoints.first(),
+            State::Follower => self.leader_endpoint.as_ref(),
+            _ => None,
+        }
+    }
+
     /// The voters.
     #[must_use]
     pub fn voters(&self) -> &VoterSet {

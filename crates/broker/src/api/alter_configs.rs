@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use ottla_metadata::controller::{AlterConfigsContext, Decision};
 use ottla_metadata::image::{ConfigResourceType, MetadataImage};
 use ottla_protocol::messages::alter_configs_request::AlterConfigsResource;
 use ottla_protocol::messages::alter_configs_response::AlterConfigsResourceResponse;
@@ -12,7 +11,6 @@ use ottla_protocol::{ErrorCode, KafkaString};
 use super::config_changes::{
     AlterRequest, Answer, Refusal, alter, check_own_broker, own_broker_name,
 };
-use crate::controller::Active;
 use crate::node::Node;
 use crate::request::RequestContext;
 
@@ -22,7 +20,6 @@ pub(crate) fn handle(node: &Arc<Node>, context: RequestContext, request: AlterCo
 
 impl AlterRequest for AlterConfigsRequest {
     type Resource = AlterConfigsResource;
-    type Response = AlterConfigsResponse;
 
     fn resources(&mut self) -> &mut Vec<AlterConfigsResource> {
         &mut self.resources
@@ -64,14 +61,6 @@ impl AlterRequest for AlterConfigsRequest {
             }
             Some(_) => None,
         }
-    }
-
-    fn decide(
-        &self,
-        active: &mut Active<'_>,
-        context: AlterConfigsContext,
-    ) -> Decision<AlterConfigsResponse> {
-        active.decisions.decide_alter_configs(self, context)
     }
 
     fn answers(response: AlterConfigsResponse) -> Vec<Answer> {

@@ -5,23 +5,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ottla_metadata::config::{BrokerValues, validate_dynamic_broker_configs};
-use ottla_metadata::controller::{AlterConfigsContext, Decision};
 use ottla_metadata::image::MetadataImage;
-use ottla_protocol::messages::Response;
+use ottla_protocol::messages::Request;
 use ottla_protocol::{ErrorCode, KafkaString};
 
-use super::forward::to_controller;
+use super::forward::to_controller_then;
 use crate::config::NodeConfig;
-use crate::controller::Active;
+use crate::controller::ControllerRequest;
 use crate::node::Node;
 use crate::request::RequestContext;
 
 pub(super) type Refusal = (ErrorCode, String);
 
 /// A request that changes the settings of resources.
-pub(super) trait AlterRequest: Send + 'static {
+pub(super) trait AlterRequest: ControllerRequest {
     type Resource;
-    type Response: Response + Send + 'static;
 
     fn resources(&mut self) -> &mut Vec<Self::Resource>;
 
@@ -39,23 +37,15 @@ pub(super) trait AlterRequest: Send + 'static {
         resource: &Self::Resource,
     ) -> Option<Result<(), Refusal>>;
 
-    fn decide(
-        &self,
-        active: &mut Active<'_>,
-        context: AlterConfigsContext,
-    ) -> Decision<Self::Response>;
+    fn answers(response: <Self as Request>::Response) -> Vec<Answer>;
 
-    fn answers(response: Self::Response) -> Vec<Answer>;
-
-    fn response(answers: Vec<Answer>) -> Self::Response;
+    fn response(answers: Vec<Answer>) -> <Self as Request>::Response;
 }
 
 /// Answers what this broker can judge, and lets the controller decide the rest.
 pub(super) fn alter<R: AlterRequest>(node: &Arc<Node>, context: RequestContext, mut request: R) {
     if context.connection.is_controller_listener {
-        to_controller(node, context, move |active| {
-            request.decide(active, AlterConfigsContext::default())
-        });
+        to_controller_then(node, context, request, |response| response);
         return;
     }
     let metadata = node.metadata();
@@ -77,14 +67,9 @@ pub(super) fn alter<R: AlterRequest>(node: &Arc<Node>, context: RequestContext, 
         context.respond(&R::response(answers.into_vec()));
         return;
     }
-    to_controller(node, context, move |active| {
-        let forwarded = AlterConfigsContext { forwarded: true };
-        let decision = request.decide(active, forwarded);
-        answers.fill(R::answers(decision.response));
-        Decision {
-            records: decision.records,
-            response: R::response(answers.into_vec()),
-        }
+    to_controller_then(node, context, request, move |response| {
+        answers.fill(R::answers(response));
+        R::response(answers.into_vec())
     });
 }
 

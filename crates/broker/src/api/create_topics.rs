@@ -25,9 +25,5 @@ pub(crate) fn handle(node: &Arc<Node>, context: RequestContext, request: CreateT
         });
         return;
     }
-    to_controller(node, context, move |active| {
-        active
-            .decisions
-            .decide_create_topics(active.random, &request)
-    });
+    to_controller(node, context, request);
 }

@@ -16,10 +16,7 @@ pub(crate) fn handle(node: &Arc<Node>, context: RequestContext, request: DeleteT
         context.respond(&response);
         return;
     }
-    let version = context.version();
-    to_controller(node, context, move |active| {
-        active.decisions.decide_delete_topics(&request, version)
-    });
+    to_controller(node, context, request);
 }
 
 fn disabled(request: &DeleteTopicsRequest, version: i16) -> DeleteTopicsResponse {

@@ -31,7 +31,7 @@ pub(crate) fn handle(node: &Arc<Node>, context: RequestContext, request: Describ
     response.cluster_id = node.cluster_id().clone();
     if expected == CONTROLLER_ENDPOINTS {
         response.brokers = controllers(node, &context);
-        response.controller_id = node.options().node_id;
+        response.controller_id = node.controller().leader().leader.map_or(-1, |id| id.0);
     } else {
         response.brokers = brokers(node, &context, request.include_fenced_brokers);
         response.controller_id = response
@@ -96,15 +96,18 @@ fn brokers(node: &Node, context: &RequestContext, with_fenced: bool) -> Vec<Desc
 }
 
 fn controllers(node: &Node, context: &RequestContext) -> Vec<DescribeClusterBroker> {
-    node.options()
-        .controller_listeners
-        .iter()
-        .filter(|endpoint| *endpoint.name == *context.connection.listener)
-        .map(|endpoint| DescribeClusterBroker {
-            broker_id: node.options().node_id,
-            host: KafkaString::from(endpoint.host.clone()),
-            port: i32::from(endpoint.port),
-            ..DescribeClusterBroker::default()
+    let metadata = node.metadata();
+    let registered = metadata.image.cluster().controllers().values();
+    registered
+        .filter_map(|controller| {
+            let mut listeners = controller.listeners.iter();
+            let endpoint = listeners.find(|found| found.listener == context.connection.listener)?;
+            Some(DescribeClusterBroker {
+                broker_id: controller.id.0,
+                host: endpoint.host.clone(),
+                port: i32::from(endpoint.port),
+                ..DescribeClusterBroker::default()
+            })
         })
         .collect()
 }

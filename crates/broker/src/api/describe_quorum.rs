@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ottla_protocol::Uuid;
 use ottla_protocol::messages::{DescribeQuorumRequest, DescribeQuorumResponse};
 
+use super::forward::to_controller_then;
 use crate::node::Node;
 use crate::request::RequestContext;
 
@@ -26,11 +27,11 @@ fn leave_out_directories(response: &mut DescribeQuorumResponse) {
 }
 
 pub(crate) fn handle(node: &Arc<Node>, context: RequestContext, request: DescribeQuorumRequest) {
-    node.controller().submit(node, move |core, _| {
-        let mut response = core.describe(&request);
-        if context.version() < VERSION_DIRECTORY_IDS {
+    let version = context.version();
+    to_controller_then(node, context, request, move |mut response| {
+        if version < VERSION_DIRECTORY_IDS {
             leave_out_directories(&mut response);
         }
-        context.respond(&response);
+        response
     });
 }

@@ -21,6 +21,10 @@ use crate::request::RequestContext;
 const READ_COMMITTED: i8 = 1;
 
 pub(crate) fn handle(node: &Arc<Node>, context: RequestContext, request: FetchRequest) {
+    if context.connection.is_controller_listener {
+        super::quorum::fetch(node, context, request);
+        return;
+    }
     let replica_id = if context.version() >= 15 {
         request.replica_state.replica_id
     } else {

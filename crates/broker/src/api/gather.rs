@@ -5,7 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 /// Collects the parts of a response, and gives them on, in order, once all are there.
-pub(super) struct Gather<T> {
+pub(crate) struct Gather<T> {
     state: Mutex<State<T>>,
 }
 
@@ -17,7 +17,7 @@ struct State<T> {
 
 impl<T: Send + 'static> Gather<T> {
     /// Waits for `count` parts; if that is none, `done` is called at once.
-    pub(super) fn new(count: usize, done: impl FnOnce(Vec<T>) + Send + 'static) -> Arc<Gather<T>> {
+    pub(crate) fn new(count: usize, done: impl FnOnce(Vec<T>) + Send + 'static) -> Arc<Gather<T>> {
         let mut gather = State {
             parts: (0..count).map(|_| None).collect(),
             missing: count,
@@ -34,7 +34,7 @@ impl<T: Send + 'static> Gather<T> {
     }
 
     /// Takes the part of that index; each comes once.
-    pub(super) fn put(&self, index: usize, part: T) {
+    pub(crate) fn put(&self, index: usize, part: T) {
         let mut state = self.state.lock();
         if let Some(place @ None) = state.parts.get_mut(index) {
             *place = Some(part);

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ottla_metadata::config::{ConfigType, Scope, definition};
-use ottla_metadata::controller::{AlterConfigsContext, Decision};
 use ottla_metadata::image::{ConfigResourceType, MetadataImage};
 use ottla_protocol::messages::incremental_alter_configs_request::AlterConfigsResource;
 use ottla_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
@@ -17,7 +16,6 @@ use super::config_changes::{
     AlterRequest, Answer, Refusal, alter, check_own_broker, own_broker_name,
 };
 use super::describe_configs::own_settings;
-use crate::controller::Active;
 use crate::loggers;
 use crate::node::Node;
 use crate::request::RequestContext;
@@ -36,7 +34,6 @@ pub(crate) fn handle(
 
 impl AlterRequest for IncrementalAlterConfigsRequest {
     type Resource = AlterConfigsResource;
-    type Response = IncrementalAlterConfigsResponse;
 
     fn resources(&mut self) -> &mut Vec<AlterConfigsResource> {
         &mut self.resources
@@ -84,16 +81,6 @@ impl AlterRequest for IncrementalAlterConfigsRequest {
                 Some(Err((ErrorCode::INVALID_REQUEST, message)))
             }
         }
-    }
-
-    fn decide(
-        &self,
-        active: &mut Active<'_>,
-        context: AlterConfigsContext,
-    ) -> Decision<IncrementalAlterConfigsResponse> {
-        active
-            .decisions
-            .decide_incremental_alter_configs(self, context)
     }
 
     fn answers(response: IncrementalAlterConfigsResponse) -> Vec<Answer> {

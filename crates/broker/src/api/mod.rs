@@ -4,15 +4,12 @@
 
 mod add_offsets_to_txn;
 mod add_partitions_to_txn;
-mod alter_client_quotas;
 mod alter_configs;
-mod alter_partition_reassignments;
 mod alter_share_group_offsets;
 mod api_versions;
 mod config_changes;
 mod consumer_group_describe;
 mod consumer_group_heartbeat;
-mod create_partitions;
 mod create_topics;
 mod delete_groups;
 mod delete_records;
@@ -30,8 +27,8 @@ mod describe_quorum;
 mod describe_share_group_offsets;
 mod describe_topic_partitions;
 mod describe_transactions;
-mod elect_leaders;
 mod end_txn;
+mod envelope;
 mod error_message;
 mod fetch;
 mod fetch_response;
@@ -47,7 +44,6 @@ mod leave_group;
 mod list_config_resources;
 mod list_groups;
 mod list_offsets;
-mod list_partition_reassignments;
 mod list_transactions;
 mod metadata;
 mod offset_commit;
@@ -55,6 +51,7 @@ mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
+mod quorum;
 mod read_share_group_state;
 mod read_share_group_state_summary;
 mod share_group_describe;
@@ -67,7 +64,6 @@ mod sync_group;
 mod topic_view;
 mod transaction_verification;
 mod txn_offset_commit;
-mod update_features;
 mod write_share_group_state;
 mod write_txn_markers;
 
@@ -81,6 +77,7 @@ use ottla_protocol::messages::{self, Request};
 use crate::node::Node;
 use crate::request::RequestContext;
 
+pub(crate) use gather::Gather;
 pub(crate) use write_txn_markers::write_transaction_marker;
 
 /// A served API.
@@ -108,11 +105,8 @@ macro_rules! serve {
 const SERVED: &[ServedApi] = &[
     serve!(AddOffsetsToTxnRequest, add_offsets_to_txn::handle),
     serve!(AddPartitionsToTxnRequest, add_partitions_to_txn::handle),
-    serve!(
-        AlterPartitionReassignmentsRequest,
-        alter_partition_reassignments::handle
-    ),
-    serve!(AlterClientQuotasRequest, alter_client_quotas::handle),
+    serve!(AlterPartitionReassignmentsRequest, forward::to_controller),
+    serve!(AlterClientQuotasRequest, forward::to_controller),
     serve!(AlterConfigsRequest, alter_configs::handle),
     serve!(ApiVersionsRequest, api_versions::handle),
     serve!(
@@ -123,7 +117,7 @@ const SERVED: &[ServedApi] = &[
         ConsumerGroupHeartbeatRequest,
         consumer_group_heartbeat::handle
     ),
-    serve!(CreatePartitionsRequest, create_partitions::handle),
+    serve!(CreatePartitionsRequest, forward::to_controller),
     serve!(CreateTopicsRequest, create_topics::handle),
     serve!(DeleteGroupsRequest, delete_groups::handle),
     serve!(DeleteRecordsRequest, delete_records::handle),
@@ -141,7 +135,7 @@ const SERVED: &[ServedApi] = &[
         describe_topic_partitions::handle
     ),
     serve!(DescribeTransactionsRequest, describe_transactions::handle),
-    serve!(ElectLeadersRequest, elect_leaders::handle),
+    serve!(ElectLeadersRequest, forward::to_controller),
     serve!(EndTxnRequest, end_txn::handle),
     serve!(FetchRequest, fetch::handle),
     serve!(FindCoordinatorRequest, find_coordinator::handle),
@@ -156,10 +150,7 @@ const SERVED: &[ServedApi] = &[
     ),
     serve!(ListConfigResourcesRequest, list_config_resources::handle),
     serve!(ListOffsetsRequest, list_offsets::handle),
-    serve!(
-        ListPartitionReassignmentsRequest,
-        list_partition_reassignments::handle
-    ),
+    serve!(ListPartitionReassignmentsRequest, forward::to_controller),
     serve!(ListTransactionsRequest, list_transactions::handle),
     serve!(MetadataRequest, metadata::handle),
     serve!(OffsetCommitRequest, offset_commit::handle),
@@ -201,7 +192,22 @@ const SERVED: &[ServedApi] = &[
     serve!(ShareGroupHeartbeatRequest, share_group_heartbeat::handle),
     serve!(SyncGroupRequest, sync_group::handle),
     serve!(TxnOffsetCommitRequest, txn_offset_commit::handle),
-    serve!(UpdateFeaturesRequest, update_features::handle),
+    serve!(UpdateFeaturesRequest, forward::to_controller),
+    serve!(AddRaftVoterRequest, forward::to_controller),
+    serve!(AllocateProducerIdsRequest, forward::to_controller),
+    serve!(AlterPartitionRequest, forward::to_controller),
+    serve!(AssignReplicasToDirsRequest, forward::to_controller),
+    serve!(BrokerHeartbeatRequest, forward::to_controller),
+    serve!(BrokerRegistrationRequest, forward::to_controller),
+    serve!(ControllerRegistrationRequest, forward::to_controller),
+    serve!(RemoveRaftVoterRequest, forward::to_controller),
+    serve!(UnregisterBrokerRequest, forward::to_controller),
+    serve!(BeginQuorumEpochRequest, quorum::begin_quorum_epoch),
+    serve!(EndQuorumEpochRequest, quorum::end_quorum_epoch),
+    serve!(EnvelopeRequest, envelope::handle),
+    serve!(FetchSnapshotRequest, quorum::fetch_snapshot),
+    serve!(UpdateRaftVoterRequest, quorum::update_raft_voter),
+    serve!(VoteRequest, quorum::vote),
     serve!(WriteTxnMarkersRequest, write_txn_markers::handle),
 ];
 

@@ -4,12 +4,22 @@ use std::sync::Arc;
 
 use ottla_coordinator::transaction::{Partitions, Producer};
 use ottla_log::{UnverifiedBatch, VerificationGuard};
+use ottla_protocol::ids::{BrokerId, PartitionIndex};
+use ottla_protocol::messages::add_partitions_to_txn_request::{
+    AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction,
+};
+use ottla_protocol::messages::{AddPartitionsToTxnRequest, AddPartitionsToTxnResponse};
 use ottla_protocol::{ErrorCode, KafkaString};
 
+use crate::broker_channels::BrokerChannel;
 use crate::coordinator::{TRANSACTION_STATE_TOPIC, partition_of_transaction};
 use crate::environment::JobKind;
+use crate::net::peer::CallOptions;
 use crate::node::Node;
 use crate::replica::Partition;
+
+/// From this version on it is brokers that ask.
+const VERSION_BROKER: i16 = 4;
 
 /// What the client that writes knows of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,6 +117,10 @@ fn ask(
     let id = writes.transactional_id.clone();
     let producer = writes.producer;
     let place = partition_of_transaction(node, &id);
+    if let Some(coordinator) = coordinator_elsewhere(node, place) {
+        ask_elsewhere(node, coordinator, writes, (asked, verified), done);
+        return;
+    }
     if writes.protocol != ClientProtocol::AddsPartitions {
         node.transactions().ask(
             node,
@@ -139,6 +153,104 @@ fn ask(
             }
         },
     );
+}
+
+/// The other broker that leads the coordinator's partition.
+fn coordinator_elsewhere(node: &Node, place: i32) -> Option<BrokerId> {
+    let metadata = node.metadata();
+    let topic = metadata
+        .image
+        .topics()
+        .get_by_name(TRANSACTION_STATE_TOPIC)?;
+    let leader = topic.partition(PartitionIndex(place))?.leader?;
+    (leader != node.broker_id()).then_some(leader)
+}
+
+/// Asks the coordinator on another broker: a request that verifies, or adds for the client.
+fn ask_elsewhere(
+    node: &Arc<Node>,
+    coordinator: BrokerId,
+    writes: TransactionalWrites,
+    (asked, verified): (Partitions, Verified),
+    done: Done,
+) {
+    let topics = asked
+        .iter()
+        .map(|(topic, indexes)| AddPartitionsToTxnTopic {
+            name: topic.clone(),
+            partitions: indexes.iter().copied().collect(),
+            ..AddPartitionsToTxnTopic::default()
+        });
+    let transaction = AddPartitionsToTxnTransaction {
+        transactional_id: writes.transactional_id.clone(),
+        producer_id: writes.producer.producer_id,
+        producer_epoch: writes.producer.producer_epoch,
+        verify_only: writes.protocol != ClientProtocol::AddsPartitions,
+        topics: topics.collect(),
+        ..AddPartitionsToTxnTransaction::default()
+    };
+    let request = AddPartitionsToTxnRequest {
+        transactions: vec![transaction],
+        ..AddPartitionsToTxnRequest::default()
+    };
+    let options = CallOptions::within(node.options().broker.request_timeout_ms)
+        .not_before_version(VERSION_BROKER);
+    let to = (BrokerChannel::TransactionVerification, coordinator);
+    let then = Arc::clone(node);
+    node.ask_broker(to, options, request, move |response| {
+        let errors = match response {
+            Ok(response) if response.error_code == ErrorCode::NONE.0 => {
+                errors_of(&response, &asked)
+            }
+            Ok(response) => {
+                done(refuse(verified, ErrorCode(response.error_code)));
+                return;
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the coordinator of a transaction did not answer");
+                // What a client of any age asks again after.
+                done(refuse(verified, ErrorCode::NOT_ENOUGH_REPLICAS));
+                return;
+            }
+        };
+        let is_concurrent =
+            |found: &(KafkaString, i32, ErrorCode)| found.2 == ErrorCode::CONCURRENT_TRANSACTIONS;
+        let adds = writes.protocol == ClientProtocol::AddsPartitions;
+        if adds && errors.iter().any(is_concurrent) && may_retry(&then, &writes) {
+            let backoff_ms = then.transactions().settings().retry_backoff_ms;
+            then.submit_after(backoff_ms, JobKind::Coordinator, move |node| {
+                ask(node, writes, (asked, verified), done);
+            });
+            return;
+        }
+        done(each(&writes, verified, &errors));
+    });
+}
+
+/// What became of each partition; one that the response leaves out is not verified.
+fn errors_of(
+    response: &AddPartitionsToTxnResponse,
+    asked: &Partitions,
+) -> Vec<(KafkaString, i32, ErrorCode)> {
+    let of = |topic: &KafkaString, index: i32| {
+        response
+            .results_by_transaction
+            .iter()
+            .flat_map(|transaction| &transaction.topic_results)
+            .filter(|found| found.name == *topic)
+            .flat_map(|found| &found.results_by_partition)
+            .find(|found| found.partition_index == index)
+            .map_or(ErrorCode::NOT_ENOUGH_REPLICAS, |found| {
+                ErrorCode(found.partition_error_code)
+            })
+    };
+    let mut errors = Vec::new();
+    for (topic, indexes) in asked {
+        for index in indexes {
+            errors.push((topic.clone(), *index, of(topic, *index)));
+        }
+    }
+    errors
 }
 
 fn may_retry(node: &Node, writes: &TransactionalWrites) -> bool {

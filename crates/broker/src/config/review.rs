@@ -57,8 +57,13 @@ const ACTED_ON: &[&str] = &[
     "connections.max.idle.ms",
     "controlled.shutdown.enable",
     "controller.listener.names",
+    "controller.quorum.auto.join.enable",
     "controller.quorum.bootstrap.servers",
+    "controller.quorum.election.backoff.max.ms",
     "controller.quorum.election.timeout.ms",
+    "controller.quorum.fetch.timeout.ms",
+    "controller.quorum.request.timeout.ms",
+    "controller.quorum.retry.backoff.ms",
     "controller.quorum.voters",
     "default.replication.factor",
     "delete.topic.enable",
@@ -142,6 +147,7 @@ const ACTED_ON: &[&str] = &[
     "replica.lag.time.max.ms",
     "replica.selector.class",
     "replica.socket.timeout.ms",
+    "request.timeout.ms",
     "security.inter.broker.protocol",
     "share.coordinator.cold.partition.snapshot.interval.ms",
     "share.coordinator.load.buffer.size",
@@ -213,9 +219,7 @@ pub fn is_acted_on(name: &str) -> bool {
 /// What in the configuration asks for protection that isn't there: each stops a start.
 pub(super) fn unsupported(config: &NodeConfig) -> Vec<Error> {
     let refuse = |(setting, reason)| Error::Unsupported { setting, reason };
-    let found = unprotected_listeners(config)
-        .chain(refused_settings(config))
-        .chain(refused_roles(config));
+    let found = unprotected_listeners(config).chain(refused_settings(config));
     found.map(refuse).collect()
 }
 
@@ -277,21 +281,6 @@ fn refused_settings(config: &NodeConfig) -> impl Iterator<Item = Refused> {
         let reason = "values from providers are not supported yet";
         ("config.providers".to_owned(), reason)
     }))
-}
-
-fn refused_roles(config: &NodeConfig) -> impl Iterator<Item = Refused> {
-    let is_combined = config.roles.broker && config.roles.controller;
-    let roles = (!is_combined).then(|| {
-        (
-            format!("process.roles={}", config.static_config["process.roles"]),
-            "a node of this release is broker and controller in one (process.roles=broker,controller)",
-        )
-    });
-    let voters = (config.quorum_voters.len() > 1).then(|| {
-        let setting = "controller.quorum.voters with several voters".to_owned();
-        (setting, "clusters are not supported yet")
-    });
-    roles.into_iter().chain(voters)
 }
 
 /// The known name that takes the fewest changes to reach.

@@ -1,7 +1,6 @@
 //! The controller's state: consensus, the log, decisions that wait for their commit, and the committed image.
 
 use std::collections::VecDeque;
-use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,7 +8,6 @@ use ottla_metadata::bootstrap::BootstrapMetadata;
 use ottla_metadata::controller::{
     Controller as Decisions, ControllerOptions, Decision, Random as RandomSource,
 };
-use ottla_metadata::features::MetadataVersion;
 use ottla_metadata::image::{ImageLoader, MetadataImage};
 use ottla_metadata::record::MetadataRecord;
 use ottla_protocol::ids::{BrokerId, LeaderEpoch, Offset};
@@ -17,26 +15,25 @@ use ottla_protocol::messages::{
     DescribeQuorumRequest, DescribeQuorumResponse, UpdateFeaturesRequest, UpdateFeaturesResponse,
 };
 use ottla_protocol::{ErrorCode, KafkaString};
-use ottla_raft::quorum::VoterHistory;
-use ottla_raft::snapshot::Snapshot;
 use ottla_raft::{
-    ElectionState, EpochHistory, Input, Now, Output, Quorum, QuorumOptions, ReplicaKey, SnapshotId,
-    Start, State, VoterEndpoint, VoterSet,
+    ElectionState, Input, Now, Quorum, QuorumOptions, ReplicaKey, SnapshotId, Start, State,
+    VoterEndpoint, VoterSet,
 };
 
-use super::metadata_log::{LogRecord, MetadataLog, read_snapshot};
+use super::consensus::Exchange;
+use super::load::{load, read_bootstrap};
+use super::metadata_log::{LogRecord, MetadataLog};
 use crate::environment::{Environment, JobKind, Random};
 use crate::error::Error;
 use crate::log_directories::LogDirectories;
-use crate::metadata_publisher::PublishedMetadata;
 use crate::node::{Node, NodeState};
 use crate::options::NodeOptions;
 
 /// An answer that waits until its records are committed.
-struct Pending {
+pub(super) struct Pending {
     /// The first offset after the records.
     end_offset: Offset,
-    answer: Box<dyn FnOnce(Result<(), ErrorCode>) + Send>,
+    pub(super) answer: Box<dyn FnOnce(Result<(), ErrorCode>) + Send>,
 }
 
 /// The node's randomness, as decisions take it.
@@ -58,6 +55,14 @@ pub(crate) struct Active<'a> {
     pub(crate) next_offset: Offset,
 }
 
+/// An epoch that this node leads, and in which it decides nothing yet: what stands in the log before the epoch's start
+/// has to be committed first.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Activation {
+    pub(super) epoch: LeaderEpoch,
+    pub(super) start: Offset,
+}
+
 /// When the next snapshot is due.
 #[derive(Debug)]
 struct SnapshotPolicy {
@@ -71,37 +76,37 @@ struct SnapshotPolicy {
 
 /// All that only the controller's jobs touch.
 pub(crate) struct Core {
-    environment: Environment,
-    log: MetadataLog,
-    quorum: Quorum,
+    pub(super) environment: Environment,
+    pub(super) log: MetadataLog,
+    pub(super) quorum: Quorum,
+    pub(super) exchange: Exchange,
     random: ControllerRandom,
     bootstrap: BootstrapMetadata,
-    decision_options: Arc<ControllerOptions>,
+    decision_options: ControllerOptions,
+    pub(super) activation: Option<Activation>,
     /// Present while this controller is the active one.
-    decisions: Option<Decisions>,
-    loader: ImageLoader,
+    pub(super) decisions: Option<Decisions>,
+    pub(super) loader: ImageLoader,
     /// Every record before it is in the loader's image.
-    applied_offset: Offset,
-    applied_epoch: LeaderEpoch,
-    applied_timestamp: i64,
-    high_watermark: Offset,
-    published_offset: Offset,
-    pending: VecDeque<Pending>,
+    pub(super) applied_offset: Offset,
+    pub(super) applied_epoch: LeaderEpoch,
+    pub(super) applied_timestamp: i64,
+    pub(super) high_watermark: Offset,
+    /// The image that went out last.
+    pub(super) published: MetadataImage,
+    pub(super) published_offset: Offset,
+    pub(super) pending: VecDeque<Pending>,
+    /// What has come of the snapshot that is being fetched.
+    pub(super) partial_snapshot: Vec<u8>,
+    pub(super) request_timeout_ms: i64,
+    /// Who waits until the others have heard that this node leaves.
+    pub(super) leaving: Option<Box<dyn FnOnce() + Send>>,
+    /// When the quorum will be woken.
+    pub(super) scheduled_ms: Option<i64>,
     needs_sync: bool,
     last_append_ms: i64,
     idle_interval_ms: i64,
     snapshots: SnapshotPolicy,
-}
-
-/// What the log and the newest snapshot amount to.
-struct Loaded {
-    loader: ImageLoader,
-    history: VoterHistory,
-    epochs: EpochHistory,
-    snapshot: Option<SnapshotId>,
-    applied_offset: Offset,
-    applied_epoch: LeaderEpoch,
-    applied_timestamp: i64,
 }
 
 impl Core {
@@ -139,18 +144,23 @@ impl Core {
             history: loaded.history,
         };
         let replica = ReplicaKey::new(BrokerId(options.node_id), directory_id);
-        let quorum_options = quorum_options(options, replica, environment.random.next_u64());
+        let quorum_options = QuorumOptions {
+            cluster_id: Some(directories.cluster_id().clone()),
+            ..quorum_options(options, replica, environment.random.next_u64())
+        };
         let quorum = Quorum::new(now(environment), quorum_options, start);
-        if !quorum.voters().is_only_voter(replica) {
-            return Err(Error::Configuration(
-                "the metadata quorum has voters other than this node, or none: a cluster is not served yet".to_owned(),
-            ));
-        }
         Ok(Core {
             bootstrap: read_bootstrap(environment, &options.metadata_log_directory)?,
             random: ControllerRandom(Arc::clone(&environment.random)),
-            decision_options: Arc::new(decision_options(options, directories.cluster_id())),
+            decision_options: decision_options(options, directories.cluster_id()),
+            activation: None,
             decisions: None,
+            exchange: Exchange::default(),
+            partial_snapshot: Vec::new(),
+            published: MetadataImage::default(),
+            request_timeout_ms: options.broker.quorum.request_timeout_ms,
+            leaving: None,
+            scheduled_ms: None,
             loader: loaded.loader,
             applied_offset: loaded.applied_offset,
             applied_epoch: loaded.applied_epoch,
@@ -178,7 +188,7 @@ impl Core {
 
     /// Takes up consensus.
     pub(crate) fn start(&mut self, node: &Arc<Node>) {
-        self.drive_or_fail(node);
+        self.handle_or_fail(node, Input::Tick);
         self.schedule_tick(node);
         let settings = &node.options().broker;
         if settings.auto_leader_rebalance_enable {
@@ -191,75 +201,42 @@ impl Core {
         schedule_elections(node, interval_ms, Decisions::decide_unclean_elections);
     }
 
-    fn drive_or_fail(&mut self, node: &Node) {
-        if let Err(error) = self.drive() {
-            node.fail(format!("the controller cannot go on: {error}"));
-        }
-    }
-
-    /// Does what consensus asks for, in its order.
-    fn drive(&mut self) -> Result<(), Error> {
-        while let Some(output) = self.quorum.poll() {
-            let now = now(&self.environment);
-            match output {
-                Output::TruncateFullyTo(snapshot) => {
-                    self.log.start_at(snapshot.offset, now.wall_ms)?;
-                }
-                Output::PersistElectionState(text) => {
-                    self.log.write_quorum_state(&text)?;
-                    self.quorum.handle(now, Input::ElectionStatePersisted)?;
-                }
-                Output::BecameLeader {
-                    epoch,
-                    epoch_start_offset,
-                } => self.become_active(epoch, epoch_start_offset)?,
-                Output::Append(batch) => self.append_batch(&batch)?,
-                Output::HighWatermarkAdvanced(offset) => {
-                    self.high_watermark = offset;
-                    self.log.set_high_watermark(offset);
-                }
-                Output::Resigned { epoch } => self.resign(epoch),
-                // A node with other voters, or none, is refused when it opens.
-                other => {
-                    return Err(Error::Configuration(format!(
-                        "a metadata quorum of one has nobody to ask: {other:?}"
-                    )));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn append_batch(&mut self, batch: &[u8]) -> Result<(), Error> {
+    pub(super) fn append_batch(&mut self, batch: &[u8]) -> Result<(), Error> {
         let now_ms = self.environment.clock.wall_ms();
         self.log.append(batch, now_ms)?;
         let end = self.log.end_offset();
         self.quorum
             .handle(now(&self.environment), Input::Appended(end))?;
+        self.snapshots.bytes_since += i64::try_from(batch.len()).unwrap_or(0);
         self.needs_sync = true;
         self.last_append_ms = self.environment.clock.monotonic_ms();
         Ok(())
     }
 
-    fn become_active(&mut self, epoch: LeaderEpoch, start: Offset) -> Result<(), Error> {
-        self.apply_up_to(start)?;
-        let mut decisions = Decisions::resume(
-            Arc::clone(&self.decision_options),
-            &self.loader,
-            Offset(start.0 - 1),
-        );
+    /// Once all is committed that stands before this node's epoch, it decides on top of that.
+    fn become_active(&mut self) -> Result<(), Error> {
+        let Some(Activation { epoch, .. }) = self
+            .activation
+            .take_if(|activation| activation.start < self.high_watermark)
+        else {
+            return Ok(());
+        };
+        self.apply_up_to(self.high_watermark)?;
+        let options = ControllerOptions {
+            voters: self
+                .quorum
+                .voters()
+                .iter()
+                .map(|voter| voter.key.id)
+                .collect(),
+            ..self.decision_options.clone()
+        };
+        let last = Offset(self.applied_offset.0 - 1);
+        let mut decisions = Decisions::resume(Arc::new(options), &self.loader, last);
         decisions.begin_sessions(self.environment.clock.monotonic_ms());
         self.decisions = Some(decisions);
         tracing::info!(%epoch, "this controller is active");
         Ok(())
-    }
-
-    fn resign(&mut self, epoch: LeaderEpoch) {
-        tracing::info!(%epoch, "this controller is not active any more");
-        self.decisions = None;
-        for pending in self.pending.drain(..) {
-            (pending.answer)(Err(ErrorCode::NOT_CONTROLLER));
-        }
     }
 
     /// Decides, appends, replays; the answer waits for the commit.
@@ -325,7 +302,7 @@ impl Core {
                 self.answer_when_committed(refused, then);
                 return;
             }
-            self.drive_or_fail(node);
+            self.handle_or_fail(node, Input::Tick);
         }
         if !self.append_or_fail(node, &decision.records) {
             then(Err(ErrorCode::KAFKA_STORAGE_ERROR));
@@ -334,7 +311,7 @@ impl Core {
         self.answer_when_committed(decision.response.response, then);
     }
 
-    fn append(&mut self, records: &[MetadataRecord]) -> Result<(), Error> {
+    fn append(&mut self, node: &Arc<Node>, records: &[MetadataRecord]) -> Result<(), Error> {
         let Some(decisions) = &self.decisions else {
             return Ok(());
         };
@@ -351,25 +328,30 @@ impl Core {
             .quorum
             .data_batch(self.environment.clock.wall_ms(), &values)?;
         self.append_batch(&batch)?;
-        let bytes: usize = values.iter().map(Bytes::len).sum();
-        self.snapshots.bytes_since += i64::try_from(bytes).unwrap_or(0);
         if let Some(decisions) = &mut self.decisions {
             for (offset, record) in (base.0..).zip(records) {
                 decisions.replay(record, Offset(offset))?;
             }
         }
-        Ok(())
+        // Nothing waits when the next batch is built.
+        self.drive(node)
     }
 
     /// Makes durable what a round appended; then everything that waited for it goes out.
     pub(crate) fn finish_round(&mut self, node: &Arc<Node>) {
-        if let Err(error) = self.commit() {
+        if let Err(error) = self.commit(node) {
             node.fail(format!("the metadata log cannot go on: {error}"));
             return;
         }
         // Published first: who hears an answer finds the metadata behind it on its way.
         if self.published_offset != self.applied_offset && self.high_watermark > Offset(0) {
             self.publish(node);
+        }
+        self.schedule_deadline(node);
+        if self.quorum.is_shutdown_complete()
+            && let Some(left) = self.leaving.take()
+        {
+            left();
         }
         while let Some(pending) = self.pending.front() {
             if pending.end_offset > self.high_watermark {
@@ -381,28 +363,37 @@ impl Core {
         }
     }
 
-    fn commit(&mut self) -> Result<(), Error> {
+    fn commit(&mut self, node: &Arc<Node>) -> Result<(), Error> {
         // What an epoch begins with is committed before anything is decided in it.
         while self.needs_sync {
             self.needs_sync = false;
             let end = self.log.sync()?;
             self.quorum
                 .handle(now(&self.environment), Input::Synced(end))?;
-            self.drive()?;
-            self.activate()?;
+            self.drive(node)?;
+            self.activate(node)?;
+        }
+        // A majority may have committed it without a sync of this node's in this round.
+        self.activate(node)?;
+        if self.needs_sync {
+            return self.commit(node);
         }
         self.apply_up_to(self.high_watermark)
     }
 
     /// Into a log without metadata go the records that it was formatted with.
-    fn activate(&mut self) -> Result<(), Error> {
+    fn activate(&mut self, node: &Arc<Node>) -> Result<(), Error> {
+        if self.activation.is_some() {
+            self.become_active()?;
+            self.note_leader(node);
+        }
         let Some(decisions) = &self.decisions else {
             return Ok(());
         };
         let is_new = decisions.image().features().metadata_version().is_none();
         if is_new || decisions.in_transaction() {
             let activation = decisions.decide_activation(&self.bootstrap);
-            self.append(&activation.records)?;
+            self.append(node, &activation.records)?;
         }
         Ok(())
     }
@@ -428,22 +419,6 @@ impl Core {
         Ok(())
     }
 
-    fn publish(&mut self, node: &Arc<Node>) {
-        let Some((image, delta)) = self.loader.publish() else {
-            return;
-        };
-        self.published_offset = self.applied_offset;
-        let published = Arc::new(PublishedMetadata {
-            image,
-            offset: self.applied_offset.0 - 1,
-            epoch: self.applied_epoch.0,
-            kraft_version: self.quorum.kraft_version().level(),
-        });
-        node.submit(JobKind::Metadata, move |node| {
-            crate::metadata_publisher::apply(node, &published, &delta);
-        });
-    }
-
     fn schedule_tick(&self, node: &Arc<Node>) {
         node.submit_after(self.idle_interval_ms.max(1), JobKind::Controller, |node| {
             node.controller().submit(node, Core::tick);
@@ -455,11 +430,6 @@ impl Core {
         if node.state() == NodeState::Stopped {
             return;
         }
-        let now = now(&self.environment);
-        if let Err(error) = self.quorum.handle(now, Input::Tick) {
-            node.fail(format!("the controller cannot go on: {error}"));
-        }
-        self.drive_or_fail(node);
         let now_ms = self.environment.clock.monotonic_ms();
         self.hear_own_broker(node, now_ms);
         while let Some(decisions) = &self.decisions {
@@ -480,7 +450,7 @@ impl Core {
     }
 
     /// Holds elections until there are none left to hold.
-    fn hold_elections(&mut self, node: &Node, decide: DecideElections) {
+    fn hold_elections(&mut self, node: &Arc<Node>, decide: DecideElections) {
         while let Some(decisions) = &self.decisions {
             let decision = decide(decisions);
             let may_be_more = decision.response;
@@ -491,7 +461,7 @@ impl Core {
     }
 
     /// The broker of this process lives as long as the controller does: after a stall of both, its session has not run out.
-    fn hear_own_broker(&mut self, node: &Node, now_ms: i64) {
+    fn hear_own_broker(&mut self, node: &Arc<Node>, now_ms: i64) {
         let next_offset = self.log.end_offset();
         let request = crate::lifecycle::heartbeat_request(node);
         if let Some(decisions) = &mut self.decisions
@@ -503,8 +473,8 @@ impl Core {
     }
 
     /// Appends, and says whether it could. A full disk refuses the decision and leaves all as it was; whatever else goes wrong ends the node.
-    fn append_or_fail(&mut self, node: &Node, records: &[MetadataRecord]) -> bool {
-        match self.append(records) {
+    fn append_or_fail(&mut self, node: &Arc<Node>, records: &[MetadataRecord]) -> bool {
+        match self.append(node, records) {
             Ok(()) => true,
             Err(Error::Log(error)) if error.is_disk_full() => {
                 tracing::error!(%error, "the disk of the metadata log is full");
@@ -549,12 +519,20 @@ impl Core {
             .new_snapshot(id.offset, self.applied_timestamp, values)
             .write(id.epoch, now_ms)?;
         self.log.write_snapshot(id, &bytes)?;
-        self.log
-            .delete_before_snapshots(self.snapshots.retention_bytes, now_ms)?;
-        self.quorum
-            .handle(now(&self.environment), Input::SnapshotTaken(id))?;
+        let now = now(&self.environment);
+        self.quorum.handle(now, Input::SnapshotTaken(id))?;
+        let retention_bytes = self.snapshots.retention_bytes;
+        if let Some(start) = self.log.delete_before_snapshots(retention_bytes, now_ms)? {
+            self.quorum.handle(now, Input::LogStartAdvanced(start))?;
+        }
         tracing::info!(%id, "metadata snapshot written");
         Ok(())
+    }
+
+    /// Takes part in no election any more, and gives the leadership up; `left` hears when the others know.
+    pub(crate) fn leave(&mut self, node: &Arc<Node>, left: impl FnOnce() + Send + 'static) {
+        self.leaving = Some(Box::new(left));
+        self.handle_or_fail(node, Input::Shutdown);
     }
 
     /// Describes the quorum.
@@ -564,10 +542,11 @@ impl Core {
     }
 
     /// Gives the leadership up and puts everything on disk.
-    pub(crate) fn close(&mut self) -> Result<(), Error> {
-        if self.quorum.state() == State::Leader {
+    pub(crate) fn close(&mut self, node: &Arc<Node>) -> Result<(), Error> {
+        let leads = self.quorum.state() == State::Leader;
+        if leads && self.quorum.voters().is_only_voter(self.quorum.replica()) {
             self.quorum.handle(now(&self.environment), Input::Resign)?;
-            self.drive()?;
+            self.drive(node)?;
         }
         self.log.close()
     }
@@ -588,7 +567,7 @@ fn schedule_elections(node: &Arc<Node>, interval_ms: i64, decide: DecideElection
 }
 
 /// The time, as consensus takes it.
-fn now(environment: &Environment) -> Now {
+pub(super) fn now(environment: &Environment) -> Now {
     Now {
         monotonic_ms: environment.clock.monotonic_ms(),
         wall_ms: environment.clock.wall_ms(),
@@ -615,7 +594,17 @@ fn quorum_options(options: &NodeOptions, replica: ReplicaKey, random_seed: u64) 
             })
             .collect(),
         configured_voters: VoterSet::of_configuration(listener, voters),
-        election_timeout_ms: options.broker.controller_quorum_election_timeout_ms,
+        bootstrap_servers: options
+            .bootstrap_controllers
+            .iter()
+            .map(|(host, port)| (KafkaString::from(host.clone()), *port))
+            .collect(),
+        auto_join: options.roles.controller && options.broker.quorum.auto_join_enable,
+        election_timeout_ms: options.broker.quorum.election_timeout_ms,
+        election_backoff_max_ms: options.broker.quorum.election_backoff_max_ms,
+        fetch_timeout_ms: options.broker.quorum.fetch_timeout_ms,
+        request_timeout_ms: options.broker.quorum.request_timeout_ms,
+        retry_backoff_ms: options.broker.quorum.retry_backoff_ms,
         ..QuorumOptions::new(replica, random_seed)
     }
 }
@@ -630,70 +619,5 @@ fn decision_options(options: &NodeOptions, cluster_id: &KafkaString) -> Controll
         delete_topic_enable: options.broker.delete_topic_enable,
         static_config: options.static_settings.clone(),
         voters: vec![BrokerId(options.node_id)],
-    }
-}
-
-/// Brings the newest snapshot and everything after it into an image.
-///
-/// In a quorum of one all that the log holds is committed as soon as this node's own epoch begins.
-fn load(log: &mut MetadataLog) -> Result<Loaded, Error> {
-    let mut loaded = Loaded {
-        loader: ImageLoader::default(),
-        history: VoterHistory::default(),
-        epochs: EpochHistory::default(),
-        snapshot: None,
-        applied_offset: Offset(0),
-        applied_epoch: LeaderEpoch(0),
-        applied_timestamp: -1,
-    };
-    if let Some((id, snapshot)) = log.latest_snapshot()? {
-        let records = decode_values(&snapshot)?;
-        loaded
-            .loader
-            .load_snapshot(&MetadataImage::default(), &records)?;
-        loaded.history = VoterHistory::of_snapshot(&snapshot, id);
-        loaded.epochs = EpochHistory::of_snapshot(id);
-        loaded.snapshot = Some(id);
-        loaded.applied_offset = id.offset;
-        loaded.applied_epoch = id.epoch;
-        loaded.applied_timestamp = snapshot.last_contained_log_timestamp;
-    }
-    loop {
-        let records = log.read(loaded.applied_offset)?;
-        if records.is_empty() {
-            return Ok(loaded);
-        }
-        for record in records {
-            match &record.record {
-                LogRecord::Metadata(metadata) => loaded.loader.replay(metadata)?,
-                LogRecord::Control(control) => {
-                    loaded.history.observe(Offset(record.offset), control)?;
-                }
-                LogRecord::Other => {}
-            }
-            loaded.epochs.observe(record.epoch, Offset(record.offset));
-            loaded.applied_offset = Offset(record.offset + 1);
-            loaded.applied_epoch = record.epoch;
-            loaded.applied_timestamp = record.timestamp;
-        }
-    }
-}
-
-fn decode_values(snapshot: &Snapshot) -> Result<Vec<MetadataRecord>, Error> {
-    let records = snapshot.values.iter().cloned().map(MetadataRecord::decode);
-    Ok(records.collect::<Result<_, _>>()?)
-}
-
-/// What an empty metadata log begins with: written when the directory was formatted.
-fn read_bootstrap(
-    environment: &Environment,
-    metadata_directory: &Path,
-) -> Result<BootstrapMetadata, Error> {
-    let path = metadata_directory.join("bootstrap.checkpoint");
-    match read_snapshot(&environment.disk, &path)? {
-        Some(snapshot) => Ok(BootstrapMetadata::new(decode_values(&snapshot)?)?),
-        None => Ok(BootstrapMetadata::for_version(
-            MetadataVersion::LATEST_PRODUCTION,
-        )),
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use ottla_log::directory::CLUSTER_METADATA_TOPIC;
 use ottla_log::{Append, Disk, Log, LogConfig, LogDirectory, LogOptions, TopicPartition};
 use ottla_metadata::record::MetadataRecord;
@@ -40,6 +40,16 @@ pub(super) struct OffsetRecord {
     pub(super) epoch: LeaderEpoch,
     pub(super) timestamp: i64,
     pub(super) record: LogRecord,
+}
+
+/// A batch of the log, as far as consensus is concerned.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct ScannedBatch {
+    pub(super) base_offset: Offset,
+    pub(super) next_offset: Offset,
+    pub(super) epoch: LeaderEpoch,
+    /// Its control records, each at its offset.
+    pub(super) controls: Vec<(Offset, ControlRecord)>,
 }
 
 /// The log and the directory that it shares with its snapshots.
@@ -81,10 +91,16 @@ impl MetadataLog {
         self.log.log_end_offset()
     }
 
-    /// Appends a batch that stands at the end of the log.
+    /// Appends batches that stand at the end of the log.
     pub(super) fn append(&mut self, batch: &[u8], now_ms: i64) -> Result<(), Error> {
         self.log
             .append(batch, Append::new(AppendOrigin::RaftLeader, now_ms))?;
+        Ok(())
+    }
+
+    /// Removes what stands at this offset and beyond.
+    pub(super) fn truncate_to(&mut self, offset: Offset, now_ms: i64) -> Result<(), Error> {
+        self.log.truncate_to(offset, now_ms)?;
         Ok(())
     }
 
@@ -95,21 +111,71 @@ impl MetadataLog {
 
     /// The records from `from` on, as many as are read at a time; none at the end of the log.
     pub(super) fn read(&mut self, from: Offset) -> Result<Vec<OffsetRecord>, Error> {
-        let end = self.log.log_end_offset();
-        if from >= end {
-            return Ok(Vec::new());
-        }
-        let read = self.log.read(from, READ_BYTES, end, true)?;
         let mut records = Vec::new();
-        for region in &read.regions {
-            let bytes = region.read().map_err(|source| Error::Io {
-                action: format!("cannot read {}", self.directory.display()),
-                source,
-            })?;
+        for bytes in self.read_bytes(from, READ_BYTES)? {
             self.decode(&bytes, &mut records)?;
         }
         records.retain(|record| record.offset >= from.0);
         Ok(records)
+    }
+
+    /// Whole batches from the one that holds `from` on, up to `bytes_max` bytes or the first one.
+    pub(super) fn read_batches(&self, from: Offset, bytes_max: i32) -> Result<Bytes, Error> {
+        let bytes_max = u64::try_from(bytes_max).unwrap_or(0);
+        let mut whole = BytesMut::new();
+        for bytes in self.read_bytes(from, bytes_max)? {
+            for batch in batches(&bytes) {
+                // The last may have been cut off by the limit of the read.
+                let Ok(batch) = batch else { break };
+                whole.extend_from_slice(batch.as_bytes());
+            }
+        }
+        Ok(whole.freeze())
+    }
+
+    fn read_bytes(&self, from: Offset, bytes_max: u64) -> Result<Vec<Bytes>, Error> {
+        let end = self.log.log_end_offset();
+        if from >= end {
+            return Ok(Vec::new());
+        }
+        let read = self.log.read(from, bytes_max, end, true)?;
+        let regions = read.regions.iter();
+        regions
+            .map(ottla_log::FileRegion::read)
+            .collect::<Result<_, _>>()
+            .map_err(|source| Error::Io {
+                action: format!("cannot read {}", self.directory.display()),
+                source,
+            })
+    }
+
+    /// The batches from `from` on, as many as are read at a time, with nothing but control records decoded.
+    pub(super) fn scan(&self, from: Offset) -> Result<Vec<ScannedBatch>, Error> {
+        let mut scanned = Vec::new();
+        for bytes in self.read_bytes(from, READ_BYTES)? {
+            for batch in batches(&bytes) {
+                let batch = match batch {
+                    Ok(batch) => batch,
+                    Err(_) if !scanned.is_empty() => break,
+                    Err(error) => return Err(self.corrupt(error.to_string())),
+                };
+                let found = scan_batch(&batch).map_err(|reason| self.corrupt(reason))?;
+                if found.next_offset > from {
+                    scanned.push(found);
+                }
+            }
+        }
+        Ok(scanned)
+    }
+
+    /// The content of a snapshot's file, if there is one.
+    pub(super) fn snapshot_file(&self, id: SnapshotId) -> Result<Option<Bytes>, Error> {
+        let path = self.directory.join(id.file_name());
+        let content = self.disk.read(&path).map_err(|source| Error::Io {
+            action: format!("cannot read {}", path.display()),
+            source,
+        })?;
+        Ok(content.map(Bytes::from))
     }
 
     /// Decodes whole batches; the last may have been cut off by the limit of a read.
@@ -177,12 +243,13 @@ impl MetadataLog {
         self.log.set_high_watermark(offset);
     }
 
-    /// Deletes from a log of more than `retention_bytes` what every snapshot that is kept holds.
+    /// Deletes from a log of more than `retention_bytes` what every snapshot that is kept holds; says where the log
+    /// starts then, if that has changed.
     pub(super) fn delete_before_snapshots(
         &mut self,
         retention_bytes: u64,
         now_ms: i64,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<Offset>, Error> {
         let oldest = self.snapshots()?.first().copied();
         if let Some(oldest) = oldest
             && self.log.size() > retention_bytes
@@ -190,8 +257,9 @@ impl MetadataLog {
             self.log.advance_log_start_offset(oldest.offset)?;
             self.log.delete_old_segments(now_ms)?;
             self.log.remove_deleted_files(i64::MAX)?;
+            return Ok(Some(oldest.offset));
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Starts the log at a snapshot that lies beyond its end.
@@ -254,6 +322,28 @@ pub(super) fn read_snapshot(disk: &Arc<dyn Disk>, path: &Path) -> Result<Option<
             path: path.to_owned(),
             reason: error.to_string(),
         })
+}
+
+fn scan_batch(batch: &RecordBatch<'_>) -> Result<ScannedBatch, String> {
+    batch.ensure_valid().map_err(|error| error.to_string())?;
+    let header = batch.header();
+    let mut controls = Vec::new();
+    if header.is_control() {
+        for record in batch.records().map_err(|error| error.to_string())? {
+            let record = record.map_err(|error| error.to_string())?;
+            let value = Bytes::copy_from_slice(record.value.unwrap_or_default());
+            let decoded = ControlRecord::decode(record.key.unwrap_or_default(), value);
+            if let Some(control) = decoded.map_err(|error| error.to_string())? {
+                controls.push((Offset(record.offset), control));
+            }
+        }
+    }
+    Ok(ScannedBatch {
+        base_offset: Offset(header.base_offset()),
+        next_offset: Offset(header.next_offset()),
+        epoch: LeaderEpoch(header.partition_leader_epoch()),
+        controls,
+    })
 }
 
 fn decode_batch(

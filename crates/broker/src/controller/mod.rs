@@ -2,18 +2,25 @@
 //!
 //! Everything runs as jobs of one kind, one after another. A request decides on the newest state, its records are appended and replayed at once, and one sync makes all that a round appended durable; then the answers go out and the committed image goes to the broker.
 
+mod asking;
+mod consensus;
 mod core;
+mod load;
 mod metadata_log;
+mod requests;
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
-use ottla_metadata::controller::Decision;
-use ottla_protocol::ErrorCode;
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
-pub(crate) use self::core::{Active, Core};
+use self::asking::ControllerChannels;
+pub(crate) use self::asking::OnBehalf;
+use self::consensus::LeaderView;
+pub(crate) use self::core::Core;
+pub(crate) use self::requests::{Asked, ControllerRequest};
 
 use crate::environment::{Environment, JobKind};
 use crate::error::Error;
@@ -34,6 +41,8 @@ struct Inbox {
 pub(crate) struct Controller {
     inbox: Mutex<Inbox>,
     core: Mutex<Core>,
+    leader: ArcSwap<LeaderView>,
+    channels: ControllerChannels,
 }
 
 impl fmt::Debug for Controller {
@@ -51,6 +60,8 @@ impl Controller {
     ) -> Result<Controller, Error> {
         Ok(Controller {
             inbox: Mutex::default(),
+            leader: ArcSwap::default(),
+            channels: ControllerChannels::default(),
             core: Mutex::new(Core::open(options, environment, directories)?),
         })
     }
@@ -60,14 +71,21 @@ impl Controller {
         self.submit(node, |core, node| core.start(node));
     }
 
-    /// Asks for a decision; `then` hears the response when its records are committed.
-    pub(crate) fn decide<R: Send + 'static>(
-        &self,
-        node: &Arc<Node>,
-        decide: impl FnOnce(&mut Active<'_>) -> Decision<R> + Send + 'static,
-        then: impl FnOnce(Result<R, ErrorCode>) + Send + 'static,
-    ) {
-        self.submit(node, move |core, node| core.decide(node, decide, then));
+    /// Who leads the quorum, as far as this node knows.
+    pub(crate) fn leader(&self) -> LeaderView {
+        LeaderView::clone(&self.leader.load())
+    }
+
+    fn set_leader(&self, view: LeaderView) {
+        let before = self.leader.load_full();
+        if *before == view {
+            return;
+        }
+        let moved = before.address != view.address;
+        self.leader.store(Arc::new(view));
+        if moved {
+            self.channels.leave();
+        }
     }
 
     /// Queues an event; the first of a round schedules the job that runs them all.
@@ -104,7 +122,7 @@ impl Controller {
     }
 
     /// Ends the metadata log's service with everything on disk.
-    pub(crate) fn close(&self) -> Result<(), Error> {
-        self.core.lock().close()
+    pub(crate) fn close(&self, node: &Arc<Node>) -> Result<(), Error> {
+        self.core.lock().close(node)
     }
 }

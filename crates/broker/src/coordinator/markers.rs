@@ -1,61 +1,122 @@
 //! The end of a transaction, carried out: a marker to every partition that takes part, then the record that all are written.
 //!
-//! Markers go to the leaders of their partitions. On this broker they are written by the code that serves WriteTxnMarkers; another broker would be sent that request. What could not be written is tried again until it is, the partition is gone, or another coordinator has taken over.
+//! Markers go to the leaders of their partitions. On this broker they are written by the code that serves WriteTxnMarkers; another broker is sent that request. What could not be written is tried again until it is, the partition is gone, or another coordinator has taken over.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ottla_coordinator::transaction::{EndedTransaction, Partitions, TransactionCoordinator};
 use ottla_protocol::ErrorCode;
 use ottla_protocol::ids::{BrokerId, PartitionIndex};
+use ottla_protocol::messages::WriteTxnMarkersRequest;
 use ottla_protocol::messages::write_txn_markers_request::{
     WritableTxnMarker, WritableTxnMarkerTopic,
 };
 use ottla_protocol::messages::write_txn_markers_response::WritableTxnMarkerResult;
 
 use super::state::Place;
+use crate::api::Gather;
+use crate::broker_channels::BrokerChannel;
 use crate::environment::JobKind;
+use crate::net::peer::CallOptions;
 use crate::node::Node;
 
 /// How long a partition that could not take its marker is left alone.
 const RETRY_MS: i64 = 100;
 
 /// Writes the markers of an ended transaction, and completes it.
-pub(super) fn send(node: &Arc<Node>, place: Place, ended: EndedTransaction) {
-    let here = led_here(node, &ended.partitions);
-    let Led { local, elsewhere } = here;
-    if local.is_empty() && elsewhere.is_empty() {
-        complete(node, place, &ended);
+pub(super) fn send(node: &Arc<Node>, place: Place, ended: &EndedTransaction) {
+    let Led {
+        local,
+        elsewhere,
+        leaderless,
+    } = by_leader(node, &ended.partitions);
+    if local.is_empty() && elsewhere.is_empty() && leaderless.is_empty() {
+        complete(node, place, ended);
         return;
     }
-    if local.is_empty() {
-        retry(node, place, ended, elsewhere);
-        return;
-    }
-    let marker = marker(place, &ended, &local);
     let then = Arc::clone(node);
-    crate::api::write_transaction_marker(node, &marker, move |result| {
-        let mut left = elsewhere;
-        match unwritten(&result, &mut left) {
-            Ok(()) if left.is_empty() => complete(&then, place, &ended),
-            Ok(()) => retry(&then, place, ended, left),
-            Err(error) => tracing::info!(
-                transactional_id = %ended.transactional_id,
-                %error,
-                "the markers of a transaction are another coordinator's to write"
-            ),
+    let of_all = ended.clone();
+    let parts = elsewhere.len() + usize::from(!local.is_empty());
+    let gather = Gather::new(parts, move |parts: Vec<Result<Partitions, ErrorCode>>| {
+        let mut left = leaderless;
+        for part in parts {
+            match part {
+                Ok(unwritten) => merge(&mut left, unwritten),
+                Err(error) => {
+                    tracing::info!(
+                        transactional_id = %of_all.transactional_id,
+                        %error,
+                        "the markers of a transaction are another coordinator's to write"
+                    );
+                    return;
+                }
+            }
+        }
+        if left.is_empty() {
+            complete(&then, place, &of_all);
+        } else {
+            retry(&then, place, of_all, left);
         }
     });
+    let others = elsewhere.len();
+    for (index, (leader, partitions)) in elsewhere.into_iter().enumerate() {
+        let gather = Arc::clone(&gather);
+        let marker = marker(place, ended, &partitions);
+        write_elsewhere(node, leader, marker, move |result| {
+            let unwritten = match result {
+                Some(result) => unwritten(&result),
+                None => Ok(partitions),
+            };
+            gather.put(index, unwritten);
+        });
+    }
+    if !local.is_empty() {
+        let marker = marker(place, ended, &local);
+        crate::api::write_transaction_marker(node, &marker, move |result| {
+            gather.put(others, unwritten(&result));
+        });
+    }
+}
+
+/// Has another broker write its markers; without a response nobody knows whether it has.
+fn write_elsewhere(
+    node: &Arc<Node>,
+    leader: BrokerId,
+    marker: WritableTxnMarker,
+    then: impl FnOnce(Option<WritableTxnMarkerResult>) + Send + 'static,
+) {
+    let request = WriteTxnMarkersRequest {
+        markers: vec![marker],
+        ..WriteTxnMarkersRequest::default()
+    };
+    let options = CallOptions::within(node.options().broker.request_timeout_ms);
+    let to = (BrokerChannel::TransactionMarkers, leader);
+    node.ask_broker(to, options, request, move |response| match response {
+        Ok(response) => then(response.markers.into_iter().next()),
+        Err(error) => {
+            tracing::debug!(%error, "another broker did not answer for its markers");
+            then(None);
+        }
+    });
+}
+
+fn merge(into: &mut Partitions, more: Partitions) {
+    for (topic, indexes) in more {
+        into.entry(topic).or_default().extend(indexes);
+    }
 }
 
 /// The partitions of a transaction by who leads them.
 #[derive(Default)]
 struct Led {
     local: Partitions,
-    elsewhere: Partitions,
+    elsewhere: BTreeMap<BrokerId, Partitions>,
+    leaderless: Partitions,
 }
 
 /// Looks for the leaders; a partition that is gone needs no marker.
-fn led_here(node: &Node, partitions: &Partitions) -> Led {
+fn by_leader(node: &Node, partitions: &Partitions) -> Led {
     let metadata = node.metadata();
     let mut led = Led::default();
     for (topic, indexes) in partitions {
@@ -63,14 +124,14 @@ fn led_here(node: &Node, partitions: &Partitions) -> Led {
             continue;
         };
         for index in indexes {
-            let leader: Option<BrokerId> = match image.partition(PartitionIndex(*index)) {
+            let leader = match image.partition(PartitionIndex(*index)) {
                 Some(registration) => registration.leader,
                 None => continue,
             };
-            let place = if leader == Some(node.broker_id()) {
-                &mut led.local
-            } else {
-                &mut led.elsewhere
+            let place = match leader {
+                Some(leader) if leader == node.broker_id() => &mut led.local,
+                Some(leader) => led.elsewhere.entry(leader).or_default(),
+                None => &mut led.leaderless,
             };
             place.entry(topic.clone()).or_default().insert(*index);
         }
@@ -97,11 +158,12 @@ fn marker(place: Place, ended: &EndedTransaction, partitions: &Partitions) -> Wr
     }
 }
 
-/// Adds the partitions that have to be tried again.
+/// The partitions that have to be tried again.
 ///
 /// # Errors
 /// If the producer or the coordinator is fenced: nobody waits for these markers any more.
-fn unwritten(result: &WritableTxnMarkerResult, left: &mut Partitions) -> Result<(), ErrorCode> {
+fn unwritten(result: &WritableTxnMarkerResult) -> Result<Partitions, ErrorCode> {
+    let mut left = Partitions::new();
     for topic in &result.topics {
         for partition in &topic.partitions {
             let error = ErrorCode(partition.error_code);
@@ -117,7 +179,7 @@ fn unwritten(result: &WritableTxnMarkerResult, left: &mut Partitions) -> Result<
             }
         }
     }
-    Ok(())
+    Ok(left)
 }
 
 /// Tries again later, unless the coordinator has moved or has done it meanwhile.
@@ -141,7 +203,7 @@ fn retry(node: &Arc<Node>, place: Place, ended: EndedTransaction, left: Partitio
             |coordinator| coordinator.is_ending(&id, producer),
             move |is_ending| {
                 if is_ending == Ok(true) {
-                    send(&then, place, remaining);
+                    send(&then, place, &remaining);
                 }
             },
         );

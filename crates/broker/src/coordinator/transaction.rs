@@ -151,7 +151,7 @@ impl CoordinatorState for TransactionCoordinator {
 
     fn carry_out(node: &Arc<Node>, place: Place, released: Released) {
         match released {
-            Released::Ended(ended) => markers::send(node, place, ended),
+            Released::Ended(ended) => markers::send(node, place, &ended),
             Released::TimedOut(transactional_id) => {
                 let then = Arc::clone(node);
                 node.producer_ids().next(node, move |id| {

@@ -9,13 +9,6 @@ mod frame_reader;
 mod limits;
 mod listener;
 mod outgoing;
-#[cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        reason = "the controllers and the fetchers that speak through it follow"
-    )
-)]
 pub(crate) mod peer;
 mod response_writer;
 

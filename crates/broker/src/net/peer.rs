@@ -100,14 +100,6 @@ impl CallOptions {
             ..self
         }
     }
-
-    /// No version after this one.
-    pub(crate) const fn not_after_version(self, version_max: i16) -> CallOptions {
-        CallOptions {
-            version_max,
-            ..self
-        }
-    }
 }
 
 /// How a channel behaves.

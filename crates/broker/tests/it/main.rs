@@ -6,6 +6,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod cluster;
 mod compaction;
 mod configs;
 mod determinism;

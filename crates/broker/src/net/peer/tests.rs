@@ -36,7 +36,10 @@ fn a_request_goes_out_at_the_newest_version_that_both_know_and_the_caller_allows
     let versions = Heard::default();
     for options in [
         CallOptions::within(1_000),
-        CallOptions::within(1_000).not_after_version(5),
+        CallOptions {
+            version_max: 5,
+            ..CallOptions::within(1_000)
+        },
     ] {
         let built = Arc::clone(&versions);
         let heard = Heard::default();
