@@ -22,7 +22,7 @@ import histories
 import programs
 import swap
 import tour
-from clients import CLIENTS, CONFORMANCE, CONSUMER_PROTOCOL, LIBS, run, tool
+from clients import CLIENTS, CONFORMANCE, CONSUMER_PROTOCOL, LIBS, TRANSACTIONAL, run, tool
 from kafka_tools import KafkaTools
 from report import Report
 
@@ -105,7 +105,8 @@ def kills(report, broker, name, topic, seed):
         f"kill -9 under load, seed {seed}",
         lambda: crash.kill_under_load(broker, client, topic, create_topic, seed),
     )
-    for protocol in ["classic", "consumer"] if name in CONSUMER_PROTOCOL else ["classic"]:
+    protocols = ["classic", "consumer"] if name in CONSUMER_PROTOCOL else ["classic"]
+    for protocol in protocols if name in TRANSACTIONAL else []:
         copied = [f"{topic}-from-{protocol}", f"{topic}-to-{protocol}"]
         by = ""
         if protocol == "consumer":
