@@ -51,6 +51,7 @@ mod replica_fetchers;
 mod replication;
 pub mod request;
 mod server;
+pub mod share_group;
 mod share_persister;
 pub mod testing;
 pub mod threads;

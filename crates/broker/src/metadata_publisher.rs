@@ -103,6 +103,7 @@ fn apply_changes(node: &Arc<Node>, metadata: &Arc<PublishedMetadata>, delta: &Me
     node.groups().metadata_applied(node, &metadata.image, delta);
     node.share_states()
         .metadata_applied(node, &metadata.image, delta);
+    node.share_groups().metadata_applied(node);
     node.transactions()
         .leaders_changed(node, &metadata.image, delta);
     crate::lifecycle::metadata_applied(node, metadata.offset);

@@ -32,6 +32,7 @@ use crate::producer_ids::ProducerIds;
 use crate::replica::PartitionTable;
 use crate::replica_fetchers::ReplicaFetchers;
 use crate::request::{ConnectionContext, Reply, RequestContext, Responder, parse_head};
+use crate::share_group::ShareGroups;
 use crate::timer::Timers;
 use crate::topic_creation::TopicsInCreation;
 
@@ -78,6 +79,7 @@ pub struct Node {
     groups: GroupCoordinators,
     cleaner: Cleaner,
     share_states: ShareStateCoordinators,
+    share_groups: ShareGroups,
     transactions: TransactionCoordinators,
     topics_in_creation: Mutex<TopicsInCreation>,
     state: Mutex<NodeState>,
@@ -119,6 +121,7 @@ impl Node {
             ),
             producer_ids: ProducerIds::default(),
             cleaner: Cleaner::default(),
+            share_groups: ShareGroups::new(&options.broker.share_groups),
             groups: GroupCoordinators::new(options.broker.groups.clone()),
             share_states: ShareStateCoordinators::new(options.broker.share_states.clone()),
             transactions: TransactionCoordinators::new(options.broker.transactions.clone()),
@@ -326,6 +329,10 @@ impl Node {
         &self.share_states
     }
 
+    pub(crate) fn share_groups(&self) -> &ShareGroups {
+        &self.share_groups
+    }
+
     pub(crate) fn transactions(&self) -> &TransactionCoordinators {
         &self.transactions
     }
@@ -349,6 +356,9 @@ impl Node {
 
     pub(crate) fn connection_closed(&self, connection: &ConnectionContext) {
         self.connection_counts.closed(&connection.listener);
+        if let Some(node) = self.this.upgrade() {
+            self.share_groups.connection_closed(&node, connection);
+        }
         tracing::trace!(id = connection.id, peer = ?connection.peer, "connection closed");
     }
 

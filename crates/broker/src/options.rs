@@ -10,6 +10,7 @@ use crate::cleaner::CleanerSettings;
 use crate::config::{Listener, NodeConfig, ProcessRoles};
 use crate::coordinator::{GroupSettings, ShareStateSettings, TransactionSettings};
 use crate::net::{ConnectionLimits, ListenerSettings};
+use crate::share_group::ShareGroupSettings;
 
 /// The one replica selector that Apache Kafka brings besides the leader.
 pub(crate) const RACK_AWARE_SELECTOR: &str =
@@ -242,6 +243,7 @@ pub struct BrokerSettings {
     pub share_coordinator_state_topic_replication_factor: i16,
     pub share_coordinator_state_topic_segment_bytes: i32,
     pub share_states: ShareStateSettings,
+    pub share_groups: ShareGroupSettings,
     pub transactions: TransactionSettings,
     pub transaction_state_log_min_isr: i32,
     pub transaction_state_log_num_partitions: i32,
@@ -323,6 +325,7 @@ impl BrokerSettings {
             share_coordinator_state_topic_segment_bytes: values
                 .int("share.coordinator.state.topic.segment.bytes"),
             share_states: ShareStateSettings::from_values(values),
+            share_groups: ShareGroupSettings::from_values(values),
             transactions: TransactionSettings::from_values(values),
             transaction_state_log_min_isr: values.int("transaction.state.log.min.isr"),
             transaction_state_log_num_partitions: values

@@ -353,6 +353,12 @@ impl TestNode {
         TestConnection::new()
     }
 
+    /// Ends a connection.
+    pub fn disconnect(&self, connection: &TestConnection) {
+        self.node.connection_closed(&connection.context);
+        self.run_jobs();
+    }
+
     /// Sends a request and waits for its response.
     ///
     /// # Panics

@@ -6,7 +6,7 @@ pub(super) const INVALID_REQUEST: &str = "This most likely occurs because of a r
      library or the message was sent to an incompatible broker. See the broker logs for more details.";
 
 /// The words for a code.
-pub(super) fn error_message(code: ErrorCode) -> String {
+pub(crate) fn error_message(code: ErrorCode) -> String {
     match code {
         ErrorCode::INVALID_REQUEST => INVALID_REQUEST.to_owned(),
         ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => {

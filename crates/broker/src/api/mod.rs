@@ -11,6 +11,7 @@ mod config_changes;
 mod consumer_group_describe;
 mod consumer_group_heartbeat;
 mod create_topics;
+mod delayed_share_fetch;
 mod delete_groups;
 mod delete_records;
 mod delete_share_group_offsets;
@@ -54,6 +55,10 @@ mod produce;
 mod quorum;
 mod read_share_group_state;
 mod read_share_group_state_summary;
+mod share_acknowledge;
+mod share_acknowledgements;
+mod share_fetch;
+mod share_fetch_response;
 mod share_group_describe;
 mod share_group_heartbeat;
 mod share_group_partitions;
@@ -77,6 +82,7 @@ use ottla_protocol::messages::{self, Request};
 use crate::node::Node;
 use crate::request::RequestContext;
 
+pub(crate) use error_message::error_message;
 pub(crate) use gather::Gather;
 pub(crate) use write_txn_markers::write_transaction_marker;
 
@@ -190,6 +196,8 @@ const SERVED: &[ServedApi] = &[
     ),
     serve!(ShareGroupDescribeRequest, share_group_describe::handle),
     serve!(ShareGroupHeartbeatRequest, share_group_heartbeat::handle),
+    serve!(ShareAcknowledgeRequest, share_acknowledge::handle),
+    serve!(ShareFetchRequest, share_fetch::handle),
     serve!(SyncGroupRequest, sync_group::handle),
     serve!(TxnOffsetCommitRequest, txn_offset_commit::handle),
     serve!(UpdateFeaturesRequest, forward::to_controller),

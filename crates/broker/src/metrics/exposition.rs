@@ -31,6 +31,7 @@ impl Collector for Exposition {
             super::waiting::purgatories(&mut encoder, &gauges)?;
             super::waiting::connections(&mut encoder, &gauges, &self.0)?;
             super::waiting::groups(&mut encoder, &gauges.groups)?;
+            super::share_groups::share_groups(&mut encoder, &gauges.share_groups)?;
             super::cleaner::cleaner(&mut encoder, &gauges.cleaner)?;
             logs(&mut encoder, &source.log_gauges())?;
         }

@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use crate::cleaner::CleanerGauges;
 use crate::coordinator::GroupSizes;
 use crate::net::ListenerConnections;
+use crate::share_group::ShareGauges;
 
 /// Who knows the present sizes and offsets.
 pub trait GaugeSource: Send + Sync + Debug {
@@ -41,6 +42,8 @@ pub struct NodeGauges {
     pub connections: Vec<(String, ListenerConnections)>,
     /// Groups and their offsets.
     pub groups: GroupSizes,
+    /// Share sessions and share partitions.
+    pub share_groups: ShareGauges,
     /// The log cleaner.
     pub cleaner: CleanerGauges,
 }

@@ -14,6 +14,7 @@ mod node_gauges;
 mod process;
 mod rate;
 mod request;
+mod share_groups;
 #[cfg(test)]
 mod tests;
 mod topic;

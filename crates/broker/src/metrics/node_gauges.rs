@@ -6,7 +6,7 @@ use super::gauges::{GaugeSource, LogGauges, NodeGauges};
 use crate::node::Node;
 
 /// The purgatories that are shown even while they are empty.
-const PURGATORIES: [&str; 3] = ["Produce", "Fetch", "DeleteRecords"];
+const PURGATORIES: [&str; 4] = ["Produce", "Fetch", "DeleteRecords", "ShareFetch"];
 
 impl GaugeSource for Node {
     fn node_gauges(&self) -> NodeGauges {
@@ -27,6 +27,7 @@ impl GaugeSource for Node {
                 .map(|(listener, connections)| (listener.to_string(), connections))
                 .collect(),
             groups: self.groups().sizes(),
+            share_groups: self.share_groups().gauges(),
             cleaner: self.cleaner_gauges(),
             ..NodeGauges::default()
         };
@@ -36,7 +37,9 @@ impl GaugeSource for Node {
         ) = self.fetch_sessions().sizes();
         count_cluster(&metadata.image, &mut gauges);
         let partitions = self.partitions().all();
+        let shared = self.share_groups().all();
         let watched = partitions.iter().map(|partition| &**partition.watchers());
+        let watched = watched.chain(shared.iter().map(|shared| &**shared.watchers()));
         let sizes = crate::purgatory::sizes(watched);
         gauges.purgatory_sizes = PURGATORIES
             .map(|name| {

@@ -28,8 +28,12 @@ pub struct TopicMetrics {
     pub bytes_rejected: Counter,
     pub total_produce_requests: Counter,
     pub total_fetch_requests: Counter,
+    pub total_share_fetch_requests: Counter,
+    pub total_share_acknowledgement_requests: Counter,
     pub failed_produce_requests: Counter,
     pub failed_fetch_requests: Counter,
+    pub failed_share_fetch_requests: Counter,
+    pub failed_share_acknowledgement_requests: Counter,
     pub produce_message_conversions: Counter,
     pub fetch_message_conversions: Counter,
     pub no_key_compacted_topic_records: Counter,
@@ -40,7 +44,7 @@ pub struct TopicMetrics {
 
 impl TopicMetrics {
     /// Each counter with the last part of its name.
-    pub(super) fn named(&self) -> [(&'static str, &Counter); 14] {
+    pub(super) fn named(&self) -> [(&'static str, &Counter); 18] {
         [
             ("messagesin", &self.messages_in),
             ("bytesin", &self.bytes_in),
@@ -48,6 +52,19 @@ impl TopicMetrics {
             ("bytesrejected", &self.bytes_rejected),
             ("totalproducerequests", &self.total_produce_requests),
             ("totalfetchrequests", &self.total_fetch_requests),
+            ("totalsharefetchrequests", &self.total_share_fetch_requests),
+            (
+                "totalshareacknowledgementrequests",
+                &self.total_share_acknowledgement_requests,
+            ),
+            (
+                "failedsharefetchrequests",
+                &self.failed_share_fetch_requests,
+            ),
+            (
+                "failedshareacknowledgementrequests",
+                &self.failed_share_acknowledgement_requests,
+            ),
             ("failedproducerequests", &self.failed_produce_requests),
             ("failedfetchrequests", &self.failed_fetch_requests),
             (

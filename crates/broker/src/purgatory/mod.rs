@@ -48,6 +48,11 @@ impl Watchers {
         }
     }
 
+    /// Whether anything watches.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.count.load(Ordering::SeqCst) > 0
+    }
+
     /// The operations that wait.
     fn waiting(&self) -> Vec<Arc<Delayed>> {
         if self.count.load(Ordering::Relaxed) == 0 {

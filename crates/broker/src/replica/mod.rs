@@ -12,6 +12,7 @@ mod leader_progress;
 mod partition;
 mod preferred_read_replica;
 mod settings;
+pub(crate) mod share_partition;
 mod table;
 
 pub(crate) use append::AppendContext;

@@ -15,6 +15,7 @@ mod features;
 mod metrics;
 mod produce_fetch;
 mod restart;
+mod share_groups;
 mod sockets;
 mod streams_groups;
 mod topics;

@@ -4,7 +4,11 @@
 //! through memory. So a response is a list of pieces, of which the regions are of a type that this
 //! crate does not know.
 
+mod share_fetch;
+
 use bytes::Bytes;
+
+pub use share_fetch::encode_share_fetch_response;
 
 use super::SIZE_LENGTH;
 use crate::ApiKey;
@@ -171,8 +175,14 @@ impl<R: RegionLength> FetchEncoder<R> {
     }
 
     fn partition(&mut self, partition: &PartitionData) -> Result<(), EncodeError> {
+        self.fields_before_records(partition)?;
+        self.records(partition.records.as_deref().unwrap_or_default())?;
+        self.tagged_fields(partition)
+    }
+
+    /// The records of the next partition: its regions, or those of the message.
+    fn records(&mut self, inline: &[u8]) -> Result<(), EncodeError> {
         let regions = self.regions.next().unwrap_or_default();
-        let inline = partition.records.as_deref().unwrap_or_default();
         let length = if regions.is_empty() {
             inline.len()
         } else {
@@ -182,7 +192,6 @@ impl<R: RegionLength> FetchEncoder<R> {
                 .fold(0, u64::saturating_add);
             usize::try_from(total).unwrap_or(usize::MAX)
         };
-        self.fields_before_records(partition)?;
         self.writer
             .write_bytes_length(self.flexible, Some(length))?;
         if regions.is_empty() {
@@ -190,7 +199,7 @@ impl<R: RegionLength> FetchEncoder<R> {
         } else {
             self.cuts.push((self.writer.len(), regions));
         }
-        self.tagged_fields(partition)
+        Ok(())
     }
 
     fn fields_before_records(&mut self, partition: &PartitionData) -> Result<(), EncodeError> {

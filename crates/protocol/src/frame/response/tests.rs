@@ -2,6 +2,7 @@ use bytes::BytesMut;
 
 use super::*;
 use crate::frame::encode_response;
+use crate::messages::ShareFetchResponse;
 use crate::messages::random::{Random, RandomStructure};
 
 fn joined(frame: ResponseFrame<Bytes>) -> Bytes {
@@ -95,4 +96,34 @@ fn versions_that_do_not_exist_are_refused() {
         let frame = encode_fetch_response::<Bytes>(&FetchResponse::default(), vec![], version, 1);
         assert!(frame.is_err());
     }
+}
+
+#[test]
+fn a_share_fetch_response_in_pieces_is_the_message() {
+    let mut random = Random::new(7);
+    let mut with_records = 0;
+    for version in ShareFetchResponse::VALID_VERSIONS.iter() {
+        for correlation_id in 0..200 {
+            let mut response = ShareFetchResponse::random(&mut random, version);
+            let partitions = response.responses.iter_mut();
+            for partition in partitions.flat_map(|topic| &mut topic.partitions) {
+                partition.records.get_or_insert_default();
+            }
+            let whole = encode_response(&response, version, correlation_id).unwrap();
+            let mut regions = Vec::new();
+            let partitions = response.responses.iter_mut();
+            for partition in partitions.flat_map(|topic| &mut topic.partitions) {
+                let records = partition.records.take().unwrap_or_default();
+                with_records += usize::from(!records.is_empty());
+                regions.push(if records.is_empty() {
+                    vec![]
+                } else {
+                    vec![records]
+                });
+            }
+            let pieces = encode_share_fetch_response(&response, regions, version, correlation_id);
+            assert_eq!(joined(pieces.unwrap()), whole, "version {version}");
+        }
+    }
+    assert!(with_records > 100);
 }

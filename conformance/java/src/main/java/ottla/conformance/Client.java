@@ -55,6 +55,7 @@ public final class Client {
         Client client = new Client(args[1]);
         switch (args[0]) {
             case "cases" -> client.cases(args[2]);
+            case "share" -> client.share(args[2]);
             case "load" -> client.load(args[2], Double.parseDouble(args[3]));
             case "copy" -> client.copy(args[2], args[3], args.length > 4 ? args[4] : "classic");
             case "drain" -> client.drain(args[2], Integer.parseInt(args[3]));
@@ -90,6 +91,17 @@ public final class Client {
         report("commit and resume", () -> commitAndResume(prefix + "-commit"));
         report("look-up by timestamp", () -> lookUpByTimestamp(prefix + "-timestamp"));
         report("admin calls", () -> adminCalls(prefix + "-admin"));
+    }
+
+    private void share(String prefix) {
+        ShareCases share = new ShareCases(bootstrap);
+        report("share consumer accepts what it reads", () -> share.implicitAcceptance(prefix + "-share"));
+        report(
+            "share consumer accepts, releases and rejects",
+            () -> share.explicitAcknowledgement(prefix + "-share-explicit"));
+        report("share consumer renews its locks", () -> share.renewal(prefix + "-share-renewal"));
+        report("share consumers share a partition", () -> share.severalConsumers(prefix + "-share-several"));
+        report("closed share consumer leaves records to others", () -> share.closedConsumer(prefix + "-share-closed"));
     }
 
     private void report(String name, Case run) {
