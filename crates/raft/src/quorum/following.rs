@@ -35,6 +35,7 @@ impl Quorum {
             return;
         }
         let snapshot = follower.snapshot;
+        let is_leader_silent = follower.fetch_deadline_ms <= now.monotonic_ms;
         if let Some(request) = self.voter_request(now) {
             let period_ms = self.options.fetch_timeout_ms;
             if self.send_to_leader(now, request)
@@ -48,7 +49,12 @@ impl Quorum {
             Some(snapshot) => self.snapshot_fetch_request(snapshot),
             None => self.fetch_request(),
         };
-        self.send_to_leader(now, request);
+        if is_leader_silent && !self.is_voter() {
+            // An observer stands for no election: any of the others may know who leads now.
+            self.send_to_any(now, request);
+        } else {
+            self.send_to_leader(now, request);
+        }
     }
 
     pub(super) fn fetch_request(&self) -> Request {
