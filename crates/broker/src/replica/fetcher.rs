@@ -315,7 +315,7 @@ impl Fetcher {
         }
         let fetch = self.session.next(wanted);
         let mut request = FetchRequest {
-            replica_id: self.settings.replica_id.0,
+            // From version 15 on the replica's id has its place here, and in no other field.
             replica_state: ReplicaState {
                 replica_id: self.settings.replica_id.0,
                 replica_epoch: self.broker_epoch,
