@@ -255,6 +255,10 @@ pub struct BrokerSettings {
 impl BrokerSettings {
     /// The settings in force.
     #[must_use]
+    #[expect(
+        clippy::too_many_lines,
+        reason = "it is a list, a line for each setting"
+    )]
     pub fn from_values(values: &BrokerValues) -> BrokerSettings {
         let size = |name: &str| usize::try_from(values.long(name)).unwrap_or(0);
         let protocols = values.list("group.coordinator.rebalance.protocols");
