@@ -96,6 +96,12 @@ pub(super) fn acknowledge(
     asked: Asked,
     done: impl FnOnce(Vec<Acknowledged>) + Send + 'static,
 ) {
+    let is_any_said = asked.partitions.values().any(|batches| !batches.is_empty());
+    let done = move |answers: Vec<Acknowledged>| {
+        // As in Apache Kafka, partitions of which nothing is said are answered only beside others.
+        let is_sent = |answer: &Acknowledged| is_any_said || answer.error != ErrorCode::NONE;
+        done(answers.into_iter().filter(is_sent).collect());
+    };
     let gather = Gather::new(asked.partitions.len(), done);
     let mut topics = BTreeSet::new();
     for (place, ((topic_id, partition), batches)) in asked.partitions.iter().enumerate() {

@@ -50,6 +50,15 @@ pub(crate) fn handle(node: &Arc<Node>, context: RequestContext, request: ShareFe
         }
         Err(error) => return refuse(context, error),
     };
+    let partitions = match &session {
+        SessionContext::Full { partitions, .. }
+        | SessionContext::Incremental { partitions, .. } => partitions.as_slice(),
+        SessionContext::Final => &[],
+    };
+    if partitions.iter().any(|wanted| !wanted.is_known) {
+        // Apache Kafka fails at a topic without a name.
+        return refuse(context, ErrorCode::UNKNOWN_SERVER_ERROR);
+    }
     let fetch = ShareFetch {
         node: Arc::clone(node),
         key,
