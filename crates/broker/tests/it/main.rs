@@ -14,6 +14,7 @@ mod disks;
 mod features;
 mod metrics;
 mod produce_fetch;
+mod replication;
 mod restart;
 mod share_groups;
 mod sockets;

@@ -1,0 +1,200 @@
+//! Partitions with three replicas on three nodes: nothing acknowledged is lost when one of them dies, and the replicas end up the same.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use ottla_broker::testing::{TestCluster, host_of};
+use ottla_protocol::ids::{BrokerId, PartitionIndex};
+use ottla_protocol::messages::CreateTopicsRequest;
+use ottla_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use ottla_protocol::{ErrorCode, Uuid};
+
+use crate::produce_fetch::{batch, fetch_request, produce_request, values};
+
+const TOPIC: &str = "replicated";
+const ALL: [i32; 3] = [1, 2, 3];
+
+fn start(seed: u64) -> TestCluster {
+    let nodes = ALL.map(|id| (id, "broker,controller"));
+    TestCluster::start(seed, &nodes, &[])
+}
+
+fn create(cluster: &TestCluster, at: i32, settings: &[(&str, &str)]) -> Uuid {
+    let configs = settings.iter().map(|(name, value)| CreatableTopicConfig {
+        name: (*name).into(),
+        value: Some((*value).into()),
+        ..CreatableTopicConfig::default()
+    });
+    let request = CreateTopicsRequest {
+        topics: vec![CreatableTopic {
+            name: TOPIC.into(),
+            num_partitions: 1,
+            replication_factor: 3,
+            configs: configs.collect(),
+            ..CreatableTopic::default()
+        }],
+        timeout_ms: 30_000,
+        ..CreateTopicsRequest::default()
+    };
+    cluster.run_until(|cluster| serving(cluster, at) == 3);
+    let response = cluster.ask(at, &cluster.connect(), &request, 7);
+    assert_eq!(response.topics[0].error_code, 0);
+    response.topics[0].topic_id
+}
+
+fn serving(cluster: &TestCluster, at: i32) -> usize {
+    let metadata = cluster.node(at).metadata();
+    let brokers = metadata.image.cluster().brokers().values();
+    brokers.filter(|broker| !broker.fenced).count()
+}
+
+/// Leader and ISR, as a node knows them.
+fn state(cluster: &TestCluster, at: i32) -> (Option<i32>, Vec<i32>) {
+    let metadata = cluster.node(at).metadata();
+    let topic = metadata.image.topics().get_by_name(TOPIC);
+    let Some(partition) = topic.and_then(|topic| topic.partition(PartitionIndex(0))) else {
+        return (None, Vec::new());
+    };
+    let isr = partition.isr.iter().map(|BrokerId(id)| *id).collect();
+    (partition.leader.map(|BrokerId(id)| id), isr)
+}
+
+fn is_running(cluster: &TestCluster, id: i32) -> bool {
+    cluster.state(id).is_some()
+}
+
+fn produce(cluster: &TestCluster, leader: i32, topic: Uuid, value: &str) -> ErrorCode {
+    let request = produce_request(topic, 0, -1, batch(&[value]));
+    let response = cluster.ask(leader, &cluster.connect(), &request, 13);
+    ErrorCode(response.responses[0].partition_responses[0].error_code)
+}
+
+/// All that a broker has, leader or not, up to its high watermark.
+fn read_all(cluster: &TestCluster, at: i32, topic: Uuid) -> (Vec<String>, Bytes, i64) {
+    let response = cluster.ask(at, &cluster.connect(), &fetch_request(topic, 0, 0), 17);
+    let partition = &response.responses[0].partitions[0];
+    let records = partition.records.clone().unwrap_or_default();
+    (values(&response), records, partition.high_watermark)
+}
+
+/// Waits until every replica is in sync, and compares them.
+fn check_replicas(cluster: &TestCluster, topic: Uuid) -> Vec<String> {
+    cluster.run_until(|cluster| ALL.iter().all(|id| state(cluster, *id).1.len() == 3));
+    let (leader, _) = state(cluster, 1);
+    assert_eq!(
+        produce(cluster, leader.unwrap(), topic, "last"),
+        ErrorCode::NONE
+    );
+    let end = read_all(cluster, leader.unwrap(), topic).2;
+    // Followers hear of the high watermark with a later fetch.
+    cluster.run_until(|cluster| {
+        cluster.step();
+        ALL.iter().all(|id| read_all(cluster, *id, topic).2 == end)
+    });
+    let [one, two, three] = ALL.map(|id| read_all(cluster, id, topic));
+    assert!(one.1 == two.1 && two.1 == three.1, "the replicas differ");
+    one.0
+}
+
+#[test]
+fn what_all_in_sync_replicas_have_survives_the_leader() {
+    let mut cluster = start(21);
+    let topic = create(&cluster, 1, &[("min.insync.replicas", "2")]);
+    cluster.run_until(|cluster| ALL.iter().all(|id| state(cluster, *id).0.is_some()));
+    let (leader, isr) = state(&cluster, 1);
+    let leader = leader.unwrap();
+    assert_eq!(isr.len(), 3);
+    for number in 0..20 {
+        let value = format!("before-{number}");
+        assert_eq!(produce(&cluster, leader, topic, &value), ErrorCode::NONE);
+    }
+
+    cluster.kill(leader);
+    let left: Vec<i32> = ALL.into_iter().filter(|id| *id != leader).collect();
+    let is_led = |cluster: &TestCluster| {
+        let states: Vec<_> = left.iter().map(|id| state(cluster, *id)).collect();
+        states[0] == states[1] && states[0].0.is_some_and(|now| now != leader)
+    };
+    cluster.run_until(is_led);
+    let next = state(&cluster, left[0]).0.unwrap();
+    assert_eq!(produce(&cluster, next, topic, "after"), ErrorCode::NONE);
+
+    cluster.start_node(leader);
+    let read = check_replicas(&cluster, topic);
+    assert_eq!(read.len(), 22);
+    assert_eq!(read[20..], ["after".to_owned(), "last".to_owned()]);
+}
+
+#[test]
+fn with_too_few_in_sync_nothing_is_taken() {
+    let mut cluster = start(22);
+    let topic = create(&cluster, 1, &[("min.insync.replicas", "3")]);
+    cluster.run_until(|cluster| ALL.iter().all(|id| state(cluster, *id).0.is_some()));
+    let leader = state(&cluster, 1).0.unwrap();
+    assert_eq!(produce(&cluster, leader, topic, "a"), ErrorCode::NONE);
+    let other = ALL.into_iter().find(|id| *id != leader).unwrap();
+    cluster.kill(other);
+    cluster.run_until(|cluster| state(cluster, leader).1.len() == 2);
+    let now = state(&cluster, leader).0.unwrap();
+    assert_eq!(
+        produce(&cluster, now, topic, "b"),
+        ErrorCode::NOT_ENOUGH_REPLICAS
+    );
+    cluster.start_node(other);
+    let read = check_replicas(&cluster, topic);
+    assert_eq!(read, ["a", "last"]);
+}
+
+/// How many random runs are made, where `PROPTEST_CASES` does not say.
+const CASES: u64 = 2;
+
+fn cases() -> u64 {
+    let cases = std::env::var("PROPTEST_CASES").ok();
+    cases.and_then(|cases| cases.parse().ok()).unwrap_or(CASES)
+}
+
+/// A node dies or is cut off, one at a time, while a client produces.
+#[test]
+fn nothing_acknowledged_is_lost_whoever_dies_or_is_cut_off() {
+    for seed in 0..cases() {
+        let mut cluster = start(100 + seed);
+        let settings = [("min.insync.replicas", "2"), ("flush.messages", "1")];
+        let topic = create(&cluster, 1, &settings);
+        let mut acknowledged = BTreeSet::new();
+        for round in 0..5_u64 {
+            let victim = ALL[usize::try_from((seed + round * 7) % 3).unwrap()];
+            let cuts = (seed + round) % 2 == 0;
+            if cuts {
+                for other in ALL {
+                    cluster.network().cut(&host_of(victim), &host_of(other));
+                    cluster.network().cut(&host_of(other), &host_of(victim));
+                }
+            } else {
+                cluster.kill(victim);
+            }
+            for number in 0..8 {
+                let value = format!("{round}-{number}");
+                let leader = ALL
+                    .into_iter()
+                    .filter(|id| is_running(&cluster, *id) && *id != victim)
+                    .find_map(|id| state(&cluster, id).0)
+                    .filter(|leader| is_running(&cluster, *leader));
+                match leader {
+                    Some(leader) if produce(&cluster, leader, topic, &value) == ErrorCode::NONE => {
+                        acknowledged.insert(value);
+                    }
+                    _ => cluster.advance(2_000),
+                }
+            }
+            cluster.network().heal();
+            if !is_running(&cluster, victim) {
+                cluster.start_node(victim);
+            }
+            cluster.run_until(|cluster| ALL.iter().all(|id| state(cluster, *id).1.len() == 3));
+        }
+        let read: BTreeSet<String> = check_replicas(&cluster, topic).into_iter().collect();
+        let lost: Vec<_> = acknowledged.difference(&read).collect();
+        assert!(lost.is_empty(), "lost {lost:?} (seed {seed})");
+        assert!(acknowledged.len() >= 10, "{acknowledged:?} (seed {seed})");
+    }
+}
