@@ -77,7 +77,7 @@ func runCases(bootstrap, prefix string) {
 
 func client(bootstrap string, options ...kgo.Opt) (*kgo.Client, error) {
 	base := []kgo.Opt{
-		kgo.SeedBrokers(bootstrap),
+		kgo.SeedBrokers(strings.Split(bootstrap, ",")...),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.RetryTimeout(patience),
 		kgo.FetchMaxWait(100 * time.Millisecond),
@@ -477,7 +477,7 @@ func load(bootstrap, topic string, length time.Duration) error {
 func copyTopic(bootstrap, from, to string, consumerProtocol bool) error {
 	group := "copy-" + to
 	options := []kgo.Opt{
-		kgo.SeedBrokers(bootstrap),
+		kgo.SeedBrokers(strings.Split(bootstrap, ",")...),
 		kgo.TransactionalID(group),
 		kgo.ConsumerGroup(group),
 		kgo.ConsumeTopics(from),
