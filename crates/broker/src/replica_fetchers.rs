@@ -30,6 +30,11 @@ pub(crate) struct ReplicaFetchers {
 /// What a worker is told.
 enum Event {
     Input(Input),
+    /// What the leader answered, or that it does not, to what was asked in this turn.
+    Answer {
+        turn: u64,
+        input: Input,
+    },
     /// A log has been synced: it may be fetched from its new end.
     Synced(PartitionKey),
     /// Some time has passed.
@@ -52,6 +57,8 @@ struct LeaderChannel {
 struct Core {
     fetcher: Fetcher,
     channel: Option<LeaderChannel>,
+    /// How many times nothing has followed the leader any more: answers to what was asked before are of no use.
+    turn: u64,
     /// When the timer comes that is set.
     timer_ms: Option<i64>,
 }
@@ -139,6 +146,7 @@ impl Worker {
                     backoff_ms: settings.replica_fetch_backoff_ms,
                 }),
                 channel: None,
+                turn: 0,
                 timer_ms: None,
             }),
         }
@@ -170,6 +178,11 @@ impl Worker {
                 let now_ms = node.environment().clock.monotonic_ms();
                 match event {
                     Event::Input(input) => core.fetcher.handle(now_ms, input),
+                    Event::Answer { turn, input } => {
+                        if turn == core.turn {
+                            core.fetcher.handle(now_ms, input);
+                        }
+                    }
                     Event::Synced(key) => core.synced(node, key),
                     Event::Tick => {}
                 }
@@ -180,6 +193,7 @@ impl Worker {
 
     /// Does all that there is to do.
     fn drive(self: &Arc<Self>, node: &Arc<Node>, core: &mut Core) {
+        core.leave_if_idle();
         let broker_epoch = node.lifecycle().broker_epoch();
         core.fetcher.set_broker_epoch(broker_epoch);
         let mut now_ms = node.environment().clock.monotonic_ms();
@@ -225,7 +239,7 @@ impl Worker {
         let Some(channel) = self.channel(node, core) else {
             return;
         };
-        let (worker, node) = (Arc::clone(self), Arc::downgrade(node));
+        let (worker, node, turn) = (Arc::clone(self), Arc::downgrade(node), core.turn);
         channel.send::<FetchRequest>(
             options,
             move |_| request,
@@ -237,7 +251,7 @@ impl Worker {
                     Ok(response) => Input::Fetched(response),
                     Err(error) => worker.no_answer(&error),
                 };
-                worker.submit(&node, Event::Input(input));
+                worker.submit(&node, Event::Answer { turn, input });
             },
         );
     }
@@ -253,7 +267,7 @@ impl Worker {
         let Some(channel) = self.channel(node, core) else {
             return;
         };
-        let (worker, node) = (Arc::clone(self), Arc::downgrade(node));
+        let (worker, node, turn) = (Arc::clone(self), Arc::downgrade(node), core.turn);
         channel.send::<ListOffsetsRequest>(
             options,
             move |_| request,
@@ -265,7 +279,7 @@ impl Worker {
                     Ok(response) => Input::Listed(response),
                     Err(error) => worker.no_answer(&error),
                 };
-                worker.submit(&node, Event::Input(input));
+                worker.submit(&node, Event::Answer { turn, input });
             },
         );
     }
@@ -302,6 +316,14 @@ impl Worker {
 }
 
 impl Core {
+    /// Closes the connection once nothing follows the leader, as Apache Kafka ends its idle fetcher threads. Where the leader was lost from sight, an answer may be waited for on it that never comes: when this broker follows that leader again, it must not wait on.
+    fn leave_if_idle(&mut self) {
+        if self.fetcher.is_idle() && self.channel.take().is_some() {
+            self.turn += 1;
+            self.fetcher.leave();
+        }
+    }
+
     /// A log that was waited for is synced: it can be fetched from its new end.
     fn synced(&mut self, node: &Node, key: PartitionKey) {
         let partition = node.partitions().partition(key.0, key.1);

@@ -171,9 +171,16 @@ impl Fetcher {
         }
     }
 
-    /// Whether nothing follows this leader, so that the fetcher can go.
+    /// Whether nothing follows this leader, so that the connection to it can go.
     pub(crate) fn is_idle(&self) -> bool {
-        self.partitions.is_empty() && self.on_its_way.is_none()
+        self.partitions.is_empty()
+    }
+
+    /// The connection to the leader is given up: no answer comes any more, and the next fetch begins a new session.
+    pub(crate) fn leave(&mut self) {
+        self.on_its_way = None;
+        self.session.broken();
+        self.not_before_ms = i64::MIN;
     }
 
     /// In which epoch a partition is followed here, if it is.

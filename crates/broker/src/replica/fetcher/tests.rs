@@ -157,6 +157,29 @@ fn after_no_answer_a_new_session_begins_when_the_back_off_has_passed() {
 }
 
 #[test]
+fn a_leader_that_was_left_is_asked_anew_whatever_was_waited_for() {
+    let mut fetcher = following(&[0]);
+    fetch(&mut fetcher, 0);
+    fetcher.handle(0, answer(77, Vec::new()));
+    fetch(&mut fetcher, 0);
+    assert!(!fetcher.is_idle());
+    fetcher.handle(0, Input::Unfollow(key(0)));
+    assert!(fetcher.is_idle());
+    fetcher.leave();
+    let follow = Input::Follow {
+        key: key(0),
+        topic: KafkaString::from("topic"),
+        leader_epoch: EPOCH,
+    };
+    fetcher.handle(1, follow);
+    assert_eq!(change(&mut fetcher), LogChange::Begin);
+    arrive(&mut fetcher, 0, 10);
+    let again = fetch(&mut fetcher, 1);
+    assert_eq!((again.session_id, again.session_epoch), (77, 0));
+    assert_eq!(asked(&again), [(0, 10)]);
+}
+
+#[test]
 fn a_diverging_epoch_cuts_the_log_before_anything_else_is_fetched() {
     let mut fetcher = following(&[0]);
     fetch(&mut fetcher, 0);
