@@ -2,11 +2,6 @@
 //!
 //! A coordinator that is not there yet, or is still being loaded, is asked again for a while; the internal topic is made where it is missing. The answer comes when the record behind it is committed.
 
-#![allow(
-    dead_code,
-    reason = "the coordinators' side is here before those who call it: share groups and the leaders of their partitions"
-)]
-
 use std::sync::Arc;
 
 use ottla_coordinator::Now;

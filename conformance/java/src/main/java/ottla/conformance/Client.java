@@ -55,7 +55,6 @@ public final class Client {
         Client client = new Client(args[1]);
         switch (args[0]) {
             case "cases" -> client.cases(args[2]);
-            case "share" -> client.share(args[2]);
             case "load" -> client.load(args[2], Double.parseDouble(args[3]));
             case "copy" -> client.copy(args[2], args[3], args.length > 4 ? args[4] : "classic");
             case "drain" -> client.drain(args[2], Integer.parseInt(args[3]));
@@ -91,6 +90,7 @@ public final class Client {
         report("commit and resume", () -> commitAndResume(prefix + "-commit"));
         report("look-up by timestamp", () -> lookUpByTimestamp(prefix + "-timestamp"));
         report("admin calls", () -> adminCalls(prefix + "-admin"));
+        share(prefix);
     }
 
     private void share(String prefix) {
