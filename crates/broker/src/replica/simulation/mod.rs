@@ -7,16 +7,15 @@ mod cluster;
 mod host;
 
 use cluster::{Cluster, Faults};
+use proptest::test_runner::Config as ProptestConfig;
 
-/// How many random runs a test makes, where `PROPTEST_CASES` does not say.
-const CASES: u64 = 12;
+/// A random run is long: a test makes one where a property test would try this many cases, of which
+/// `PROPTEST_CASES` asks for more.
+const CASES_PER_RUN: u32 = 20;
 const STEPS: usize = 1_500;
 
 fn cases() -> u64 {
-    std::env::var("PROPTEST_CASES")
-        .ok()
-        .and_then(|cases| cases.parse().ok())
-        .unwrap_or(CASES)
+    u64::from(ProptestConfig::default().cases / CASES_PER_RUN)
 }
 
 fn run(faults: Faults) {
