@@ -8,7 +8,7 @@ import time
 from clients import run
 
 LOAD_SECONDS = 6
-COPY_LOAD_SECONDS = 3
+COPY_LOAD_SECONDS = 6
 COPY_SECONDS = 120
 
 

@@ -172,7 +172,14 @@ fn without_repeats(partitions: Vec<FetchPartition>) -> Vec<FetchPartition> {
 }
 
 /// A partition that a fetch wants: its replica here, or why there is none.
-type Resolved = Result<Arc<Partition>, ErrorCode>;
+type Resolved = Result<Found, ErrorCode>;
+
+/// A replica that is here.
+struct Found {
+    replica: Arc<Partition>,
+    /// Why the follower that asks gets nothing of it.
+    refusal: Option<ErrorCode>,
+}
 
 fn resolve(node: &Node, session: &FetchContext) -> Vec<Resolved> {
     let metadata = node.metadata();
@@ -192,7 +199,10 @@ fn resolve(node: &Node, session: &FetchContext) -> Vec<Resolved> {
                 ),
             };
             if let Some(replica) = found.and_then(|topic| topic.partition(wanted.partition)) {
-                return Ok(replica);
+                return Ok(Found {
+                    replica,
+                    refusal: None,
+                });
             }
             let index = ottla_protocol::ids::PartitionIndex(wanted.partition);
             Err(match (exists, &wanted.topic) {
@@ -217,7 +227,7 @@ fn note_follower(
     let brokers = metadata.image.cluster();
     let facts = leader_facts(node);
     for (wanted, resolved) in wanted.iter().zip(partitions) {
-        let Ok(partition) = resolved else {
+        let Ok(found) = resolved else {
             continue;
         };
         let fetch = FollowerFetch {
@@ -227,9 +237,10 @@ fn note_follower(
             log_start_offset: Offset(wanted.log_start_offset),
         };
         let request = read_request(wanted, Isolation::LogEnd, (0, false));
-        match partition.note_follower_fetch(request, fetch, (brokers, facts)) {
-            Ok(effects) => node.carry_out(partition, effects),
-            Err(error) => *resolved = Err(error),
+        let replica = &found.replica;
+        match replica.note_follower_fetch(request, fetch, (brokers, facts)) {
+            Ok(effects) => node.carry_out(replica, effects),
+            Err(error) => found.refusal = Some(error),
         }
     }
 }
@@ -272,6 +283,20 @@ fn respond(context: RequestContext, answer: FetchAnswer) {
     }
 }
 
+/// What a replica has refused; whoever is wrong about the leader hears who that is.
+fn refused_by(replica: &Partition, index: i32, error: ErrorCode) -> PartitionAnswer {
+    let mut answer = PartitionAnswer::refused(index, error);
+    if matches!(
+        error,
+        ErrorCode::NOT_LEADER_OR_FOLLOWER | ErrorCode::FENCED_LEADER_EPOCH
+    ) {
+        let locked = replica.read_lock();
+        let leader = locked.state().leader.map_or(-1, |leader| leader.0);
+        answer.current_leader = Some((leader, locked.state().leader_epoch.0));
+    }
+    answer
+}
+
 /// A fetch that waits for records.
 struct DelayedFetch {
     node: Arc<Node>,
@@ -299,7 +324,7 @@ impl DelayedFetch {
     fn watched(&self) -> Vec<Arc<Watchers>> {
         let replicas = self.partitions.iter().flatten();
         replicas
-            .map(|replica| Arc::clone(replica.watchers()))
+            .map(|found| Arc::clone(found.replica.watchers()))
             .collect()
     }
 
@@ -311,7 +336,11 @@ impl DelayedFetch {
         };
         for (wanted, resolved) in wanted.iter().zip(&self.partitions) {
             let answer = match resolved {
-                Ok(replica) => self.read_one(wanted, replica, all.bytes),
+                Ok(Found {
+                    replica,
+                    refusal: Some(error),
+                }) => refused_by(replica, wanted.partition, *error),
+                Ok(found) => self.read_one(wanted, &found.replica, all.bytes),
                 Err(error) => PartitionAnswer::refused_unread(wanted.partition, *error),
             };
             all.bytes += answer.records_bytes();
@@ -343,18 +372,7 @@ impl DelayedFetch {
         };
         match read {
             Ok(read) => self.answer_read(wanted, replica, read),
-            Err(error) => {
-                let mut answer = PartitionAnswer::refused(wanted.partition, error);
-                let locked = replica.read_lock();
-                if matches!(
-                    error,
-                    ErrorCode::NOT_LEADER_OR_FOLLOWER | ErrorCode::FENCED_LEADER_EPOCH
-                ) {
-                    let leader = locked.state().leader.map_or(-1, |leader| leader.0);
-                    answer.current_leader = Some((leader, locked.state().leader_epoch.0));
-                }
-                answer
-            }
+            Err(error) => refused_by(replica, wanted.partition, error),
         }
     }
 
@@ -415,7 +433,7 @@ impl DelayedFetch {
     fn count(&self, read: &ReadAll) {
         let all = self.node.metrics().all_topics();
         for (resolved, answer) in self.partitions.iter().zip(&read.answers) {
-            let topic = resolved.as_ref().ok().map(|partition| partition.metrics());
+            let topic = resolved.as_ref().ok().map(|found| found.replica.metrics());
             for metrics in topic.into_iter().chain([all]) {
                 metrics.total_fetch_requests.add(1);
                 metrics.bytes_out.add(answer.records_bytes());
