@@ -52,6 +52,8 @@ pub(crate) struct Lifecycle {
     /// Whether a registration of the controller is on its way.
     registers_controller: AtomicBool,
     state: Mutex<State>,
+    /// Why the cluster does not take this broker in, as it was last told.
+    refusal: Mutex<Option<String>>,
 }
 
 impl Lifecycle {
@@ -68,6 +70,16 @@ impl Lifecycle {
                 heartbeat_is_scheduled: false,
                 is_in_metadata: false,
             }),
+            refusal: Mutex::default(),
+        }
+    }
+
+    /// Takes note of why the cluster does not take this node in. It is logged when it is news.
+    pub(crate) fn refused(&self, reason: String) {
+        let mut refusal = self.refusal.lock();
+        if refusal.as_ref() != Some(&reason) {
+            tracing::warn!("{reason}");
+            *refusal = Some(reason);
         }
     }
 
@@ -90,6 +102,21 @@ impl Lifecycle {
     pub(crate) fn broker_epoch(&self) -> i64 {
         self.state.lock().broker_epoch
     }
+}
+
+/// Ends the start of a broker that no controller takes in for longer than `initial.broker.registration.timeout.ms`.
+pub(crate) fn give_up_in_time(node: &Node) {
+    let timeout_ms = node.options().broker.initial_broker_registration_timeout_ms;
+    node.submit_after(timeout_ms, JobKind::Controller, move |node| {
+        if node.lifecycle().broker_epoch() >= 0 || node.state() != NodeState::Starting {
+            return;
+        }
+        let refusal = node.lifecycle().refusal.lock().take();
+        let why = refusal.unwrap_or_else(|| "no active controller was found".to_owned());
+        node.fail(format!(
+            "the broker could not register within {timeout_ms} ms (initial.broker.registration.timeout.ms): {why}"
+        ));
+    });
 }
 
 /// Tells the controller that this broker is there. Its logs are loaded by then.
@@ -142,6 +169,7 @@ fn registration_answered(
     let error = match response {
         Ok(response) if response.error_code == ErrorCode::NONE.0 => {
             node.lifecycle().state.lock().broker_epoch = response.broker_epoch;
+            node.lifecycle().refusal.lock().take();
             let image = &node.metadata().image;
             crate::directory_assignment::tell(node, image, &node.partitions().all());
             heartbeat(node);
@@ -154,8 +182,19 @@ fn registration_answered(
         node.fail(format!("the controller refuses this broker: {error}"));
         return;
     }
-    tracing::info!(%error, "the controller does not take the broker's registration yet");
+    node.lifecycle()
+        .refused(why_not_registered(node.options().node_id, error));
     node.submit_after(REGISTRATION_RETRY_MS, JobKind::Controller, register);
+}
+
+fn why_not_registered(node_id: i32, error: ErrorCode) -> String {
+    if error == ErrorCode::DUPLICATE_BROKER_REGISTRATION {
+        return format!(
+            "another broker with node.id {node_id} is alive in this cluster: give each node an id of its own (one that \
+             was restarted is let in once the session of its earlier life has ended)"
+        );
+    }
+    format!("the controller does not take the broker's registration yet: {error}")
 }
 
 fn heartbeat(node: &Arc<Node>) {

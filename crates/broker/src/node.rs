@@ -142,6 +142,9 @@ impl Node {
             broker_channels: BrokerChannels::default(),
         });
         node.controller.start(&node);
+        if node.options.roles.broker {
+            crate::lifecycle::give_up_in_time(&node);
+        }
         Ok(node)
     }
 

@@ -203,6 +203,7 @@ pub struct BrokerSettings {
     pub delete_topic_enable: bool,
     pub fetch_max_bytes: i32,
     pub groups: GroupSettings,
+    pub initial_broker_registration_timeout_ms: i64,
     pub leader_imbalance_check_interval_seconds: i64,
     pub log_flush_offset_checkpoint_interval_ms: i64,
     pub log_flush_scheduler_interval_ms: i64,
@@ -274,6 +275,9 @@ impl BrokerSettings {
             delete_topic_enable: values.boolean("delete.topic.enable"),
             fetch_max_bytes: values.int("fetch.max.bytes"),
             groups: GroupSettings::from_values(values),
+            initial_broker_registration_timeout_ms: i64::from(
+                values.int("initial.broker.registration.timeout.ms"),
+            ),
             leader_imbalance_check_interval_seconds: values
                 .long("leader.imbalance.check.interval.seconds"),
             log_flush_offset_checkpoint_interval_ms: values

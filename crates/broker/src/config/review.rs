@@ -100,6 +100,7 @@ const ACTED_ON: &[&str] = &[
     "group.share.max.share.sessions",
     "group.share.partition.max.record.locks",
     "group.share.record.lock.duration.ms",
+    "initial.broker.registration.timeout.ms",
     "inter.broker.listener.name",
     "leader.imbalance.check.interval.seconds",
     "listener.security.protocol.map",

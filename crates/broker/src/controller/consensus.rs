@@ -214,11 +214,12 @@ impl Core {
         let channel = self
             .exchange
             .channels
-            .entry(address)
+            .entry(address.clone())
             .or_insert_with_key(|address| node.peer_channel(&address.host, address.port));
         let call = Call {
             node,
             channel,
+            address,
             correlation,
             options: CallOptions::within(self.request_timeout_ms),
         };
@@ -325,6 +326,7 @@ impl Core {
 struct Call<'a> {
     node: &'a Arc<Node>,
     channel: &'a PeerChannel,
+    address: PeerAddress,
     correlation: CorrelationId,
     options: CallOptions,
 }
@@ -338,16 +340,40 @@ impl Call<'_> {
         R: ottla_protocol::messages::Request + 'static,
     {
         let node = Arc::downgrade(self.node);
-        let correlation = self.correlation;
+        let (correlation, address) = (self.correlation, self.address);
         self.channel.send(self.options, build, move |answer| {
             if let Some(node) = node.upgrade() {
                 let answer = answer.map(wrap);
+                if answer.as_ref().is_ok_and(is_of_another_cluster) {
+                    note_other_cluster(&node, &address);
+                }
                 node.controller().submit(&node, move |core, node| {
                     core.answered(node, correlation, answer);
                 });
             }
         });
     }
+}
+
+/// Whether a peer says that its cluster is not this node's.
+fn is_of_another_cluster(response: &Response) -> bool {
+    let error = match response {
+        Response::Vote(response) => response.error_code,
+        Response::BeginQuorumEpoch(response) => response.error_code,
+        Response::Fetch(response) => response.error_code,
+        Response::FetchSnapshot(response) => response.error_code,
+        _ => return false,
+    };
+    ErrorCode(error) == ErrorCode::INCONSISTENT_CLUSTER_ID
+}
+
+/// Which of the two is wrong, this node cannot know: so it goes on asking the others.
+fn note_other_cluster(node: &Node, address: &PeerAddress) {
+    node.lifecycle().refused(format!(
+        "the controller at {address} belongs to another cluster than {}, for which this node's directories are \
+         formatted: correct controller.quorum.voters or controller.quorum.bootstrap.servers, or mount the right disk",
+        node.cluster_id()
+    ));
 }
 
 fn request_is_pre_vote(request: &ottla_protocol::messages::VoteRequest) -> bool {

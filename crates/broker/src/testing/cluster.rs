@@ -24,7 +24,10 @@ const CONTROLLER_PORT: u16 = 9093;
 /// One node of the cluster, running or not.
 #[derive(Debug)]
 struct Member {
+    /// Which host and disk are its own.
     id: i32,
+    /// Its `node.id`, that of an honest node the same number.
+    node_id: i32,
     roles: ProcessRoles,
     disk: Arc<MemoryDisk>,
     running: Option<(Arc<Node>, Arc<QueuedJobs>)>,
@@ -69,7 +72,7 @@ impl TestCluster {
             clock,
             members: nodes
                 .iter()
-                .map(|(id, roles)| member(seed, *id, roles))
+                .map(|(id, roles)| member(seed, (*id, *id), roles))
                 .collect(),
         };
         for (id, _) in nodes {
@@ -82,6 +85,35 @@ impl TestCluster {
                 .all(|member| cluster.state(member.id) == Some(NodeState::Running))
         });
         cluster
+    }
+
+    /// Starts one more broker on host and disk `id`, that calls itself `node_id` and is formatted for the cluster that has
+    /// been started with `cluster_seed`.
+    ///
+    /// # Panics
+    /// As [`TestCluster::start_node`].
+    pub fn start_intruder(&mut self, id: i32, node_id: i32, cluster_seed: u64) {
+        let intruder = member(cluster_seed, (id, node_id), "broker");
+        self.members.push(intruder);
+        self.start_node(id);
+    }
+
+    /// Steps until a node has stopped by itself, and says why. The node is gone then.
+    ///
+    /// # Panics
+    /// If it never stops.
+    pub fn run_until_failed(&mut self, id: i32) -> String {
+        for _ in 0..STEPS_MAX {
+            if let Some(NodeState::Failed(reason)) = self.state(id) {
+                self.kill(id);
+                return reason;
+            }
+            assert!(self.step(), "nothing is left to do (seed {})", self.seed);
+        }
+        #[expect(clippy::panic, reason = "a test that waits in vain fails")]
+        {
+            panic!("node {id} never failed (seed {})", self.seed);
+        }
     }
 
     fn member(&self, id: i32) -> &Member {
@@ -106,7 +138,7 @@ impl TestCluster {
             .map(|member| (member.id, host_of(member.id), CONTROLLER_PORT))
             .collect();
         let member = self.member(id);
-        let options = node_options(id, member.roles, voters, self.settings.clone());
+        let options = node_options(member, voters, self.settings.clone());
         let jobs = Arc::new(QueuedJobs::new(seed));
         let environment = Environment {
             disk: Arc::clone(&member.disk) as Arc<dyn Disk>,
@@ -279,12 +311,14 @@ impl TestCluster {
     }
 }
 
-fn member(seed: u64, id: i32, roles: &str) -> Member {
+fn member(seed: u64, (id, node_id): (i32, i32), roles: &str) -> Member {
     let disk = Arc::new(MemoryDisk::new());
+    let formatted = format(&*disk, &directory_of(id), node_id, seed);
     #[expect(clippy::expect_used, reason = "a test's disk takes a few files")]
-    format(&*disk, &directory_of(id), id, seed).expect("a fresh memory disk can be formatted");
+    formatted.expect("a fresh memory disk can be formatted");
     Member {
         id,
+        node_id,
         roles: ProcessRoles {
             broker: roles.contains("broker"),
             controller: roles.contains("controller"),
@@ -299,11 +333,11 @@ fn directory_of(id: i32) -> PathBuf {
 }
 
 fn node_options(
-    id: i32,
-    roles: ProcessRoles,
+    member: &Member,
     quorum_voters: Vec<(i32, String, u16)>,
     mut settings: BTreeMap<String, String>,
 ) -> NodeOptions {
+    let (id, roles) = (member.id, member.roles);
     let endpoint = |name: &str, port: u16| AdvertisedListener {
         name: name.to_owned(),
         host: host_of(id),
@@ -313,7 +347,7 @@ fn node_options(
     let directory = directory_of(id).display().to_string();
     settings.insert("log.dirs".to_owned(), directory);
     NodeOptions {
-        node_id: id,
+        node_id: member.node_id,
         roles,
         advertised_listeners: vec![endpoint(LISTENER, PORT)],
         controller_listeners: if roles.controller {

@@ -179,3 +179,38 @@ fn a_quorum_that_is_cut_apart_has_one_active_controller_and_heals() {
     cluster.network().heal();
     cluster.run_until(|cluster| has_topic(cluster, active, "majority"));
 }
+
+/// As [`start_intruder`](TestCluster::start_intruder), of a cluster of seed 14; why the intruder gave up.
+fn turned_away(node_id: i32, cluster_seed: u64) -> String {
+    let nodes = [(1, "broker,controller"), (2, "broker")];
+    let settings = [("initial.broker.registration.timeout.ms", "20000")];
+    let mut cluster = TestCluster::start(14, &nodes, &settings);
+    cluster.run_until(|cluster| unfenced(cluster, 1) == 2);
+    let began_ms = cluster.now_ms();
+    cluster.start_intruder(3, node_id, cluster_seed);
+    let reason = cluster.run_until_failed(3);
+    assert!(cluster.now_ms() - began_ms >= 20_000);
+    // The others go on as they were.
+    assert_eq!(create(&cluster, 2, "after", 1), ErrorCode::NONE);
+    assert_eq!(unfenced(&cluster, 1), 2);
+    reason
+}
+
+#[test]
+fn a_second_broker_of_one_id_is_turned_away() {
+    let reason = turned_away(2, 14);
+    assert!(
+        reason.contains("initial.broker.registration.timeout.ms")
+            && reason.contains("another broker with node.id 2 is alive"),
+        "{reason}"
+    );
+}
+
+#[test]
+fn a_broker_that_is_formatted_for_another_cluster_is_turned_away() {
+    let reason = turned_away(3, 15);
+    assert!(
+        reason.contains("the controller at node-1:9093 belongs to another cluster"),
+        "{reason}"
+    );
+}
