@@ -18,6 +18,10 @@ pub(crate) enum BrokerChannel {
     TransactionMarkers,
     /// Whether partitions take part in a transaction.
     TransactionVerification,
+    /// How far share groups are, kept by share coordinators.
+    ShareState,
+    /// Where partitions end.
+    EndOffsets,
 }
 
 /// Names a channel.

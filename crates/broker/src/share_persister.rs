@@ -8,14 +8,20 @@ use ottla_coordinator::Now;
 use ottla_coordinator::share_state::{
     Decision, Refusal, SharePartition, ShareStateCoordinator, State, Summary, WriteState,
 };
+use ottla_protocol::ids::{BrokerId, PartitionIndex};
 use ottla_protocol::{ErrorCode, KafkaString};
 
+use self::elsewhere::{Elsewhere, is_of_absence};
 use crate::coordinator::{SHARE_GROUP_STATE_TOPIC, partition_of_share_state};
 use crate::environment::JobKind;
 use crate::node::Node;
 
-/// How often a coordinator is asked that can't answer yet.
-const ATTEMPTS_MAX: u32 = 10;
+mod elsewhere;
+#[cfg(test)]
+mod tests;
+
+/// How often a coordinator is asked that can't answer yet: for half a minute, which outlasts the session of a broker that has died, as in Apache Kafka.
+const ATTEMPTS_MAX: u32 = 35;
 /// How long it is waited before the second attempt; before each further one twice as long, up to the maximum.
 const BACKOFF_MS: i64 = 20;
 const BACKOFF_MS_MAX: i64 = 1_000;
@@ -35,7 +41,11 @@ pub(crate) fn initialize(
     let decide = move |coordinator: &ShareStateCoordinator, now, partition: &SharePartition| {
         coordinator.initialize(now, partition, (state_epoch, start_offset))
     };
-    Asking::start(node, partition, Box::new(decide), Box::new(answer));
+    let ways = Ways {
+        here: Box::new(decide),
+        elsewhere: elsewhere::initialize(state_epoch, start_offset),
+    };
+    Asking::start(node, partition, ways, Box::new(answer));
 }
 
 /// Reads a share partition's state; from then on no leader of an earlier epoch can write.
@@ -48,7 +58,11 @@ pub(crate) fn read(
     let decide = move |coordinator: &ShareStateCoordinator, now, partition: &SharePartition| {
         coordinator.read(now, partition, leader_epoch)
     };
-    Asking::start(node, partition, Box::new(decide), Box::new(answer));
+    let ways = Ways {
+        here: Box::new(decide),
+        elsewhere: elsewhere::read(leader_epoch),
+    };
+    Asking::start(node, partition, ways, Box::new(answer));
 }
 
 /// Writes what has changed in a share partition.
@@ -58,10 +72,15 @@ pub(crate) fn write(
     write: WriteState,
     answer: impl FnOnce(Result<(), Refusal>) + Send + 'static,
 ) {
+    let elsewhere = elsewhere::write(write.clone());
     let decide = move |coordinator: &ShareStateCoordinator, now, partition: &SharePartition| {
         coordinator.write(now, partition, &write)
     };
-    Asking::start(node, partition, Box::new(decide), Box::new(answer));
+    let ways = Ways {
+        here: Box::new(decide),
+        elsewhere,
+    };
+    Asking::start(node, partition, ways, Box::new(answer));
 }
 
 /// Forgets a share partition.
@@ -73,7 +92,11 @@ pub(crate) fn delete(
     let decide = |coordinator: &ShareStateCoordinator, _, partition: &SharePartition| {
         coordinator.delete(partition)
     };
-    Asking::start(node, partition, Box::new(decide), Box::new(answer));
+    let ways = Ways {
+        here: Box::new(decide),
+        elsewhere: elsewhere::delete(),
+    };
+    Asking::start(node, partition, ways, Box::new(answer));
 }
 
 /// Where a share partition stands.
@@ -85,22 +108,32 @@ pub(crate) fn read_summary(
     let decide = |coordinator: &ShareStateCoordinator, _, partition: &SharePartition| {
         coordinator.read_summary(partition)
     };
-    Asking::start(node, partition, Box::new(decide), Box::new(answer));
+    let ways = Ways {
+        here: Box::new(decide),
+        elsewhere: elsewhere::read_summary(),
+    };
+    Asking::start(node, partition, ways, Box::new(answer));
+}
+
+/// How a question is put to a coordinator.
+struct Ways<R> {
+    here: Decide<R>,
+    elsewhere: Elsewhere<R>,
 }
 
 /// A question that is asked until there is a coordinator to answer it.
 struct Asking<R> {
     partition: SharePartition,
-    decide: Decide<R>,
+    ways: Ways<R>,
     answer: Answer<R>,
     attempt: u32,
 }
 
 impl<R: Send + 'static> Asking<R> {
-    fn start(node: &Arc<Node>, partition: SharePartition, decide: Decide<R>, answer: Answer<R>) {
+    fn start(node: &Arc<Node>, partition: SharePartition, ways: Ways<R>, answer: Answer<R>) {
         let asking = Asking {
             partition,
-            decide,
+            ways,
             answer,
             attempt: 1,
         };
@@ -108,17 +141,37 @@ impl<R: Send + 'static> Asking<R> {
     }
 
     fn ask(self, node: &Arc<Node>) {
-        let is_there = {
-            let metadata = node.metadata();
-            let topics = metadata.image.topics();
-            topics.get_by_name(SHARE_GROUP_STATE_TOPIC).is_some()
-        };
-        if !is_there {
+        let metadata = node.metadata();
+        let Some(topic) = metadata.image.topics().get_by_name(SHARE_GROUP_STATE_TOPIC) else {
             node.auto_create_topics(vec![KafkaString::from_static(SHARE_GROUP_STATE_TOPIC)]);
             self.ask_again(node, ErrorCode::COORDINATOR_NOT_AVAILABLE);
             return;
-        }
+        };
         let index = partition_of_share_state(node, &self.partition);
+        let led = topic.partition(PartitionIndex(index));
+        match led.and_then(|registration| registration.leader) {
+            Some(leader) if leader != node.broker_id() => self.ask_elsewhere(node, leader),
+            _ => self.ask_here(node, index),
+        }
+    }
+
+    fn ask_elsewhere(self, node: &Arc<Node>, coordinator: BrokerId) {
+        let then = Arc::clone(node);
+        // The question waits for the answer, which comes once.
+        let asking = Arc::new(parking_lot::Mutex::new(Some(self)));
+        let answered = Arc::clone(&asking);
+        let settle = Box::new(move |result| {
+            let asking = answered.lock().take();
+            if let Some(asking) = asking {
+                asking.settle(&then, result);
+            }
+        });
+        if let Some(asking) = &*asking.lock() {
+            (asking.ways.elsewhere)(node, coordinator, &asking.partition, settle);
+        }
+    }
+
+    fn ask_here(self, node: &Arc<Node>, index: i32) {
         let then = Arc::clone(node);
         // The decision is made at once, or not at all; what it is made with stays with the question.
         let asking = Arc::new(parking_lot::Mutex::new(Some(self)));
@@ -127,29 +180,27 @@ impl<R: Send + 'static> Asking<R> {
             node,
             index,
             move |coordinator: &mut ShareStateCoordinator, now| match &*asked.lock() {
-                Some(asking) => (asking.decide)(coordinator, now, &asking.partition),
+                Some(asking) => (asking.ways.here)(coordinator, now, &asking.partition),
                 None => Decision::without_records(Err(ErrorCode::UNKNOWN_SERVER_ERROR.into())),
             },
             move |result| {
-                let Some(asking) = asking.lock().take() else {
-                    return;
-                };
-                match result {
-                    Ok(answered) => (asking.answer)(answered),
-                    Err(error) => asking.ask_again(&then, error),
+                let asking = asking.lock().take();
+                if let Some(asking) = asking {
+                    asking.settle(&then, result);
                 }
             },
         );
     }
 
+    fn settle(self, node: &Arc<Node>, result: Result<Result<R, Refusal>, ErrorCode>) {
+        match result {
+            Ok(answered) => (self.answer)(answered),
+            Err(error) => self.ask_again(node, error),
+        }
+    }
+
     fn ask_again(self, node: &Arc<Node>, error: ErrorCode) {
-        let may_pass = matches!(
-            error,
-            ErrorCode::COORDINATOR_LOAD_IN_PROGRESS
-                | ErrorCode::COORDINATOR_NOT_AVAILABLE
-                | ErrorCode::NOT_COORDINATOR
-        );
-        if !may_pass || self.attempt >= ATTEMPTS_MAX {
+        if !is_of_absence(error) || self.attempt >= ATTEMPTS_MAX {
             (self.answer)(Err(error.into()));
             return;
         }

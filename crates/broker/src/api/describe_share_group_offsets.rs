@@ -24,6 +24,7 @@ use super::gather::Gather;
 use super::share_group_heartbeat::is_enabled;
 use super::share_group_partitions::share_partition;
 use crate::coordinator::partition_of_group;
+use crate::end_offsets;
 use crate::node::Node;
 use crate::request::RequestContext;
 use crate::share_persister;
@@ -178,8 +179,9 @@ fn read(
         let then = Arc::clone(node);
         let partition = share_partition(&group_id, topic_id, index);
         share_persister::read_summary(node, partition, move |read| {
-            let described = described_partition(&then, (topic_id, index), read);
-            gather.put(place, (topic, described));
+            describe_partition(&then, (topic_id, index), read, move |described| {
+                gather.put(place, (topic, described));
+            });
         });
     }
 }
@@ -190,11 +192,12 @@ fn name_of(image: &MetadataImage, topic_id: Uuid) -> KafkaString {
 }
 
 /// A partition that can't be read is one of which nobody knows anything.
-fn described_partition(
-    node: &Node,
+fn describe_partition(
+    node: &Arc<Node>,
     (topic_id, index): (Uuid, i32),
     read: Result<Summary, Refusal>,
-) -> DescribeShareGroupOffsetsResponsePartition {
+    then: impl FnOnce(DescribeShareGroupOffsetsResponsePartition) + Send + 'static,
+) {
     let mut described = DescribeShareGroupOffsetsResponsePartition {
         partition_index: index,
         start_offset: UNKNOWN,
@@ -202,37 +205,30 @@ fn described_partition(
         ..DescribeShareGroupOffsetsResponsePartition::default()
     };
     let Ok(summary) = read else {
-        return described;
+        then(described);
+        return;
     };
     described.start_offset = summary.start_offset;
     described.leader_epoch = summary.leader_epoch;
     if summary.start_offset == UNKNOWN || summary.delivery_complete_count == -1 {
-        return described;
+        then(described);
+        return;
     }
-    match end_offset(node, topic_id, index) {
-        Ok(end_offset) => {
-            let done = i64::from(summary.delivery_complete_count);
-            described.lag = end_offset
-                .saturating_sub(summary.start_offset)
-                .saturating_sub(done);
-            described
-        }
-        Err(error) => DescribeShareGroupOffsetsResponsePartition {
-            partition_index: index,
-            error_code: error.0,
-            error_message: Some(error_message(error).into()),
-            ..DescribeShareGroupOffsetsResponsePartition::default()
-        },
-    }
-}
-
-/// Where the partition ends for who reads it, if its leader is here.
-fn end_offset(node: &Node, topic_id: Uuid, index: i32) -> Result<i64, ErrorCode> {
-    let partition = node
-        .partitions()
-        .partition(TopicId(topic_id), index)
-        .ok_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)?;
-    let replica = partition.read_lock();
-    replica.check_leader(-1)?;
-    Ok(replica.high_watermark().0)
+    end_offsets::ask(node, (TopicId(topic_id), index), move |end| {
+        then(match end {
+            Ok(end_offset) => {
+                let done = i64::from(summary.delivery_complete_count);
+                described.lag = end_offset
+                    .saturating_sub(summary.start_offset)
+                    .saturating_sub(done);
+                described
+            }
+            Err(error) => DescribeShareGroupOffsetsResponsePartition {
+                partition_index: index,
+                error_code: error.0,
+                error_message: Some(error_message(error).into()),
+                ..DescribeShareGroupOffsetsResponsePartition::default()
+            },
+        });
+    });
 }
