@@ -77,6 +77,11 @@ impl FollowerProgress {
         self.log_end_offset
     }
 
+    /// Where the follower's log started when it fetched last; -1 before the first fetch in this leader epoch.
+    pub(crate) fn log_start_offset(&self) -> Offset {
+        self.log_start_offset
+    }
+
     /// When it last had everything that the leader had; the smallest time of all if it never had.
     pub(crate) fn last_caught_up_ms(&self) -> i64 {
         self.last_caught_up_ms

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use ottla_protocol::ErrorCode;
-use ottla_protocol::ids::{BrokerId, LeaderEpoch};
+use ottla_protocol::ids::{BrokerId, LeaderEpoch, Offset};
 
 use super::follower_progress::{Brokers, FollowerFetch};
-use super::leader_progress::ProposedIsr;
+use super::leader_progress::{LeaderProgress, ProposedIsr};
 use super::partition::{Effects, Partition, ReadRequest, Replica};
 
 /// An ISR that a leader wants.
@@ -57,6 +57,11 @@ impl Partition {
         let Some(leading) = &mut replica.leading else {
             return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER);
         };
+        let start = |leading: &LeaderProgress| {
+            let follower = leading.followers().get(&fetch.replica_id)?;
+            Some(follower.log_start_offset())
+        };
+        let start_before = start(leading);
         leading
             .note_fetch(fetch, brokers, within_lag)
             .map_err(|error| match error {
@@ -66,12 +71,35 @@ impl Partition {
                 }
                 error => error,
             })?;
+        let is_start_moved = start(leading) != start_before;
         let wanted = leading.expanded_isr(fetch.replica_id);
         let isr_change = wanted.and_then(|isr| replica.propose(isr, self.broker_id(), facts));
+        let effects = replica.after_change();
         Ok(Effects {
             isr_change,
-            ..replica.after_change()
+            wake: effects.wake || is_start_moved,
+            ..effects
         })
+    }
+
+    /// The smallest offset that any log starts at, this leader's or that of a follower whose broker lives: nothing before it is anywhere any more.
+    ///
+    /// # Errors
+    /// If this broker does not lead.
+    pub(crate) fn low_watermark(&self, brokers: &dyn Brokers) -> Result<Offset, ErrorCode> {
+        let replica = self.read_lock();
+        replica.check_leader(-1)?;
+        let followers = replica
+            .leading
+            .iter()
+            .flat_map(|leading| leading.followers());
+        let living = followers.filter(|(id, _)| {
+            brokers
+                .standing(**id)
+                .is_some_and(|standing| standing.is_active)
+        });
+        let starts = living.map(|(_, follower)| follower.log_start_offset());
+        Ok(starts.fold(replica.log.log_start_offset(), Offset::min))
     }
 
     /// Looks whether followers have been behind for too long; the ISR may shrink by them.

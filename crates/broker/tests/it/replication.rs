@@ -5,8 +5,11 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use ottla_broker::testing::{TestCluster, host_of};
 use ottla_protocol::ids::{BrokerId, PartitionIndex};
-use ottla_protocol::messages::CreateTopicsRequest;
 use ottla_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use ottla_protocol::messages::delete_records_request::{
+    DeleteRecordsPartition, DeleteRecordsTopic,
+};
+use ottla_protocol::messages::{CreateTopicsRequest, DeleteRecordsRequest};
 use ottla_protocol::{ErrorCode, Uuid};
 
 use crate::produce_fetch::{batch, fetch_request, produce_request, values};
@@ -143,6 +146,70 @@ fn with_too_few_in_sync_nothing_is_taken() {
     cluster.start_node(other);
     let read = check_replicas(&cluster, topic);
     assert_eq!(read, ["a", "last"]);
+}
+
+/// Lets the log start at the offset; the error and the low watermark.
+fn delete_before(
+    cluster: &TestCluster,
+    leader: i32,
+    (offset, timeout_ms): (i64, i32),
+) -> (ErrorCode, i64) {
+    let request = DeleteRecordsRequest {
+        topics: vec![DeleteRecordsTopic {
+            name: TOPIC.into(),
+            partitions: vec![DeleteRecordsPartition {
+                partition_index: 0,
+                offset,
+                ..DeleteRecordsPartition::default()
+            }],
+            ..DeleteRecordsTopic::default()
+        }],
+        timeout_ms,
+        ..DeleteRecordsRequest::default()
+    };
+    let response = cluster.ask(leader, &cluster.connect(), &request, 2);
+    let partition = &response.topics[0].partitions[0];
+    (ErrorCode(partition.error_code), partition.low_watermark)
+}
+
+fn log_start(cluster: &TestCluster, at: i32, topic: Uuid, offset: i64) -> i64 {
+    let response = cluster.ask(at, &cluster.connect(), &fetch_request(topic, offset, 0), 17);
+    response.responses[0].partitions[0].log_start_offset
+}
+
+#[test]
+fn records_are_deleted_once_they_are_on_every_replica_that_lives() {
+    let mut cluster = start(23);
+    let topic = create(&cluster, 1, &[]);
+    cluster.run_until(|cluster| ALL.iter().all(|id| state(cluster, *id).0.is_some()));
+    let leader = state(&cluster, 1).0.unwrap();
+    for number in 0..6 {
+        let value = number.to_string();
+        assert_eq!(produce(&cluster, leader, topic, &value), ErrorCode::NONE);
+    }
+    assert_eq!(
+        delete_before(&cluster, leader, (4, 30_000)),
+        (ErrorCode::NONE, 4)
+    );
+    assert_eq!(ALL.map(|id| log_start(&cluster, id, topic, 6)), [4, 4, 4]);
+
+    // A follower that lives and does not answer is waited for.
+    let other = ALL.into_iter().find(|id| *id != leader).unwrap();
+    cluster.network().cut(&host_of(other), &host_of(leader));
+    cluster.network().cut(&host_of(leader), &host_of(other));
+    assert_eq!(
+        delete_before(&cluster, leader, (5, 500)),
+        (ErrorCode::REQUEST_TIMED_OUT, 4)
+    );
+    // One that has died is not.
+    cluster.kill(other);
+    cluster.network().heal();
+    cluster.run_until(|cluster| state(cluster, leader).1.len() == 2);
+    let now = state(&cluster, leader).0.unwrap();
+    assert_eq!(
+        delete_before(&cluster, now, (6, 30_000)),
+        (ErrorCode::NONE, 6)
+    );
 }
 
 /// How many random runs are made, where `PROPTEST_CASES` does not say.
