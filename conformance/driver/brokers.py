@@ -50,11 +50,17 @@ def served(port):
 
 
 class Broker:
-    """One combined node, of either make, with its data in `folder`."""
+    """One node, of either make, with its data in `folder`; combined, and alone, unless it is told otherwise."""
+
+    host = "127.0.0.1"
+    # What starts the program in another place, such as a network namespace.
+    within = ()
 
     def __init__(self, folder: Path, properties=None):
         self.folder = folder
         self.port, self.controller_port = free_ports(2)
+        self.roles = "broker,controller"
+        self.is_paused = False
         self.process = None
         self.restarts = 0
         folder.mkdir(parents=True)
@@ -62,20 +68,37 @@ class Broker:
 
     @property
     def bootstrap(self):
-        return f"127.0.0.1:{self.port}"
+        return f"{self.host}:{self.port}"
+
+    @property
+    def controller(self):
+        """Where its controller listens."""
+        return f"{self.host}:{self.controller_port}"
+
+    @property
+    def listens_at(self):
+        """The port by which it is seen to have started."""
+        return self.port if "broker" in self.roles else self.controller_port
+
+    @property
+    def is_running(self):
+        return self.process is not None and self.process.poll() is None
+
+    @property
+    def may_answer(self):
+        return self.is_running and not self.is_paused
 
     @property
     def config(self):
         return self.folder / "server.properties"
 
     def write_properties(self, more):
-        listeners = (
-            f"PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{self.controller_port}"
-        )
+        """The settings of a node that is alone, with `more` in their place; None leaves one out."""
+        listeners = f"PLAINTEXT://{self.bootstrap},CONTROLLER://{self.controller}"
         values = {
-            "process.roles": "broker,controller",
+            "process.roles": self.roles,
             "node.id": "1",
-            "controller.quorum.bootstrap.servers": f"127.0.0.1:{self.controller_port}",
+            "controller.quorum.bootstrap.servers": self.controller,
             "listeners": listeners,
             "advertised.listeners": listeners,
             "controller.listener.names": "CONTROLLER",
@@ -91,19 +114,27 @@ class Broker:
             "group.initial.rebalance.delay.ms": "100",
             **more,
         }
-        self.config.write_text("".join(f"{name}={value}\n" for name, value in values.items()))
+        lines = [f"{name}={value}\n" for name, value in values.items() if value is not None]
+        self.config.write_text("".join(lines))
 
     def start(self):
-        self.log = open(self.folder / "broker.log", "ab")
-        self.process = subprocess.Popen(
-            self.start_command(), stdout=self.log, stderr=self.log, cwd=self.folder
-        )
+        self.spawn()
+        self.await_listening()
+
+    def spawn(self):
+        """Begin to start; in a cluster a node may wait for others."""
+        with open(self.folder / "broker.log", "ab") as log:
+            self.process = subprocess.Popen(
+                [*self.within, *self.start_command()], stdout=log, stderr=log, cwd=self.folder
+            )
+
+    def await_listening(self):
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise RuntimeError(f"the broker ended at once:\n{self.tail()}")
             try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                socket.create_connection((self.host, self.listens_at), 1).close()
                 return
             except OSError:
                 time.sleep(0.02)
@@ -113,6 +144,16 @@ class Broker:
         """kill -9: whatever was not written is gone."""
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
+        self.is_paused = False
+
+    def pause(self):
+        """It does nothing more, and its connections stay, until `resume`."""
+        self.process.send_signal(signal.SIGSTOP)
+        self.is_paused = True
+
+    def resume(self):
+        self.process.send_signal(signal.SIGCONT)
+        self.is_paused = False
 
     def taken_over_by(self, make):
         """The other program on this one's folder and configuration; this one must have ended."""
@@ -123,7 +164,7 @@ class Broker:
 
     def stop(self):
         """A clean stop; an unclean end is an error."""
-        if self.process is None or self.process.poll() is not None:
+        if not self.is_running:
             return
         self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(60)
@@ -135,7 +176,7 @@ class Broker:
         return "\n".join(lines[-30:])
 
     def remove(self):
-        if self.process is not None and self.process.poll() is None:
+        if self.is_running:
             self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -145,13 +186,11 @@ class Ottla(Broker):
 
     name = "ottla"
 
-    def format(self):
-        run([os.environ["OTTLA"], "storage", "random-uuid"])
-        cluster = run([os.environ["OTTLA"], "storage", "random-uuid"]).strip()
-        run(
-            [os.environ["OTTLA"], "storage", "format", "--standalone", "-t", cluster]
-            + ["-c", str(self.config)]
-        )
+    def format(self, cluster=None, how=("--standalone",)):
+        """For a cluster of that id, or a new one; `how` says who its controllers are."""
+        cluster = cluster or run([os.environ["OTTLA"], "storage", "random-uuid"]).strip()
+        storage = [os.environ["OTTLA"], "storage", "format"]
+        run([*storage, *how, "-t", cluster, "-c", str(self.config)])
 
     def start_command(self):
         return [os.environ["OTTLA"], "start", str(self.config)]
@@ -173,10 +212,11 @@ class Kafka(Broker):
             options.append(f"-Dlog4j2.configurationFile={LOG4J}")
         return ["java", *options, "-cp", path, *arguments]
 
-    def format(self):
+    def format(self, cluster=None, how=("--standalone",)):
+        """As Ottla's."""
         tool = "kafka.tools.StorageTool"
-        cluster = run(self.java(tool, "random-uuid")).strip().splitlines()[-1]
-        run(self.java(tool, "format", "--standalone", "-t", cluster, "-c", str(self.config)))
+        cluster = cluster or run(self.java(tool, "random-uuid")).strip().splitlines()[-1]
+        run(self.java(tool, "format", *how, "-t", cluster, "-c", str(self.config)))
 
     def start_command(self):
         return self.java("kafka.Kafka", str(self.config))

@@ -2,7 +2,7 @@
 
 import random
 import subprocess
-import tempfile
+import threading
 import time
 
 from clients import run
@@ -10,6 +10,8 @@ from clients import run
 LOAD_SECONDS = 6
 COPY_LOAD_SECONDS = 6
 COPY_SECONDS = 120
+FIRST_ACKNOWLEDGEMENT_SECONDS = 30
+LOAD_END_SECONDS = 180
 
 
 def acked_and_read(load_output, drain_output):
@@ -41,34 +43,77 @@ def check(acked, read):
     assert not moved, f"{len(moved)} records are not where they were acknowledged, as {moved[:5]}"
 
 
+class Load:
+    """A client that sends the numbers of a topic for so many seconds, and tells of each acknowledgement."""
+
+    def __init__(self, client, bootstrap, topic, seconds):
+        self.command = [*client, "load", bootstrap, topic, str(seconds)]
+        self.lines, self.arrivals = [], []
+        self.has_begun = threading.Event()
+
+    def __enter__(self):
+        self.process = subprocess.Popen(
+            self.command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        self.errors = ""
+        self.readers = [
+            threading.Thread(target=self._read, daemon=True),
+            threading.Thread(target=self._read_errors, daemon=True),
+        ]
+        for reader in self.readers:
+            reader.start()
+        assert self.has_begun.wait(FIRST_ACKNOWLEDGEMENT_SECONDS), f"no load: {self.errors[-800:]}"
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+
+    def _read(self):
+        for line in self.process.stdout:
+            self.lines.append(line)
+            self.arrivals.append(time.monotonic())
+            self.has_begun.set()
+
+    def _read_errors(self):
+        for line in self.process.stderr:
+            self.errors += line
+
+    def end(self):
+        """What it wrote, once it has ended by itself; it fails where an error was not to be retried."""
+        try:
+            code = self.process.wait(LOAD_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"the load did not end in {LOAD_END_SECONDS} s") from None
+        for reader in self.readers:
+            reader.join()
+        assert code == 0, f"the load ended with {code}: {self.errors[-800:]}"
+        return "".join(self.lines)
+
+    def longest_stall(self):
+        """The longest time in seconds from one acknowledgement to the next."""
+        gaps = zip(self.arrivals, self.arrivals[1:], strict=False)
+        return max((later - earlier for earlier, later in gaps), default=0.0)
+
+
+def check_against(load_output, client, bootstrap, topic):
+    """All that was acknowledged is read by `client` where it was acknowledged, and once."""
+    count = len(load_output.splitlines())
+    drain_output = run([*client, "drain", bootstrap, topic, str(count)]).decode()
+    check(*acked_and_read(load_output, drain_output))
+
+
 def kill_under_load(broker, client, topic, create_topic, seed):
     """Load by `client`, kill -9 at a random moment, restart, drain by the same client."""
     moment = random.Random(seed).uniform(0.8, LOAD_SECONDS * 0.6)
     create_topic(topic, 3)
-    with tempfile.TemporaryFile("w+") as output:
-        load = subprocess.Popen(
-            [*client, "load", broker.bootstrap, topic, str(LOAD_SECONDS)],
-            stdout=output,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            started = time.monotonic()
-            while output.seek(0, 2) == 0 and time.monotonic() - started < 30:
-                time.sleep(0.02)
-            time.sleep(moment)
-            broker.kill()
-            broker.start()
-            _, errors = load.communicate(timeout=180)
-        finally:
-            if load.poll() is None:
-                load.kill()
-        assert load.returncode == 0, f"the load ended with {load.returncode}: {errors[-800:]}"
-        output.seek(0)
-        load_output = output.read()
-    count = len(load_output.splitlines())
-    drain_output = run([*client, "drain", broker.bootstrap, topic, str(count)]).decode()
-    check(*acked_and_read(load_output, drain_output))
+    with Load(client, broker.bootstrap, topic, LOAD_SECONDS) as load:
+        time.sleep(moment)
+        broker.kill()
+        broker.start()
+        load_output = load.end()
+    check_against(load_output, client, broker.bootstrap, topic)
 
 
 def copy_under_kills(broker, client, copied, create_topic, seed):

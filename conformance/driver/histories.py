@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from clients import CONFORMANCE, run, tool
@@ -13,6 +14,13 @@ from clients import CONFORMANCE, run, tool
 HISTORY = CONFORMANCE / "history"
 CLIENT_SECONDS = 120
 COPIERS = 2
+
+
+def kill_one(brokers, chance):
+    """kill -9 of a broker; it is started again."""
+    broker = chance.choice(brokers)
+    broker.kill()
+    return broker.start
 
 
 @dataclass
@@ -24,6 +32,10 @@ class Storm:
     replicas: int = 1
     # Between the end of one restart and the next kill.
     calm_seconds: tuple = (0.5, 4)
+    # Begins a fault among the brokers, by a chance from the seed; gives the function that ends it.
+    strike: Callable = kill_one
+    # Whether all has happened that was to happen, before the time is up.
+    is_over: Callable = lambda: False
 
 
 class Processes:
@@ -83,13 +95,13 @@ def create_topics(bootstrap, replicas):
 
 
 def record(brokers, folder, storm):
-    """The histories of clients through a storm of kills, and how many kills there were."""
+    """The histories of clients through a storm of faults, and how many faults there were."""
     folder.mkdir()
     chance = random.Random(storm.seed)
     bootstrap = ",".join(broker.bootstrap for broker in brokers)
     create_topics(bootstrap, storm.replicas)
     clients = Processes(bootstrap, folder, storm.seed)
-    kills = 0
+    faults = 0
     try:
         for role in ("producers", "readers", "members"):
             clients.start(role, role)
@@ -97,29 +109,28 @@ def record(brokers, folder, storm):
         for name in copiers:
             clients.start("copier", name)
         until = time.monotonic() + storm.seconds
-        while (left := until - time.monotonic()) > 0:
+        while (left := until - time.monotonic()) > 0 and not storm.is_over():
             time.sleep(min(chance.uniform(*storm.calm_seconds), left))
-            broker = chance.choice(brokers)
-            broker.kill()
-            if kills % 3 == 2:
+            end_fault = storm.strike(brokers, chance)
+            if faults % 3 == 2:
                 dead = copiers.pop(0)
                 clients.kill(dead)
                 # With the same transactional id, so that its open transaction ends; see `slot` there.
-                copiers.append(f"{dead.partition('~')[0]}~{kills}")
+                copiers.append(f"{dead.partition('~')[0]}~{faults}")
                 clients.start("copier", copiers[-1])
-            broker.start()
-            kills += 1
+            end_fault()
+            faults += 1
         clients.stop()
         clients.start("last look", "last-look")
         clients.stop()
     finally:
         clients.remove()
-    return clients.histories, kills
+    return clients.histories, faults
 
 
 def judge(brokers, folder, storm):
     """What was seen, in a line; a fault is an error."""
-    histories, kills = record(brokers, folder, storm)
+    histories, faults = record(brokers, folder, storm)
     done = subprocess.run(
         [sys.executable, "checker.py", *map(str, histories)],
         cwd=HISTORY,
@@ -127,5 +138,5 @@ def judge(brokers, folder, storm):
         text=True,
     )
     words = f"{done.stdout}{done.stderr}".strip()
-    assert done.returncode == 0, f"{kills} kills, seed {storm.seed}, in {folder}: {words[-3000:]}"
-    return f"{kills} kills; {words.splitlines()[-2]}"
+    assert done.returncode == 0, f"{faults} faults, seed {storm.seed}, in {folder}: {words[-3000:]}"
+    return f"{faults} faults; {words.splitlines()[-2]}"

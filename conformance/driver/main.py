@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import brokers
+import cluster.suite
 import crash
 import directories
 import golden_classes
@@ -288,6 +289,7 @@ def suites(report, folder, options):
             "golden files and directories": lambda: single_cases(report, folder / "single"),
         }
     all_of_them["history"] = lambda: history_suite(report, make, folder / "history", options)
+    all_of_them |= cluster.suite.suites(report, make, folder / "clusters", options)
     all_of_them["Kafka Streams"] = lambda: streams_suite(report, make, folder / "streams", options)
     all_of_them["Kafka Connect"] = lambda: connect_suite(report, make, folder / "connected", options)
     clients = {
@@ -318,6 +320,7 @@ def arguments():
     parser.add_argument("--suite", action="append", help="only this suite; may be repeated")
     parser.add_argument("--jobs", type=int, default=3, help="suites at a time")
     parser.add_argument("--long", action="store_true", help="many kills, not one")
+    parser.add_argument("--storm-seconds", type=int, help="of the cluster's mixture of faults")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--result", type=Path, help="write the counts there, as JSON")
     return parser.parse_args()

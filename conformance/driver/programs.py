@@ -16,9 +16,8 @@ from clients import java
 PATIENCE_SECONDS = 120
 
 
-def streams(report, broker, protocol, seconds, seed):
+def streams(report, broker, protocol, seconds, seed, suite="Kafka Streams"):
     """A word count and a windowed join, exactly once; see Streams.java."""
-    suite = "Kafka Streams"
     chance = random.Random(seed)
     program = java("ottla.conformance.Streams", broker.bootstrap, f"streams-{protocol}", protocol)
     running = subprocess.Popen(

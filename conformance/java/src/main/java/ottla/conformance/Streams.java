@@ -119,7 +119,7 @@ public final class Streams {
         try (Admin admin = Admin.create(Map.of("bootstrap.servers", bootstrap))) {
             admin.createTopics(
                     Stream.of("lines", "left", "right", "counts", "joined")
-                        .map(name -> new NewTopic(topic(name), PARTITIONS, (short) 1))
+                        .map(name -> new NewTopic(topic(name), PARTITIONS, (short) -1))
                         .toList())
                 .all()
                 .get();

@@ -1,0 +1,108 @@
+"""The suites of clusters: nodes of the real program together, and what befalls them."""
+
+import brokers
+from kafka_tools import KafkaTools
+
+from . import bad_input, coordinators, faults, mixed, network, storm, tools
+from .load import WRITERS
+
+CLUSTER, MIXED = "cluster", "mixed cluster"
+STORM_SECONDS, LONG_STORM_SECONDS = 25, 1200
+
+
+class Cases:
+    """Runs cases one after the other, each in a folder of its own, and says what they saw."""
+
+    def __init__(self, report, suite, folder):
+        self.report, self.suite, self.folder = report, suite, folder
+        self.count = 0
+
+    def new_folder(self):
+        self.count += 1
+        folder = self.folder / f"{self.count}"
+        folder.mkdir(parents=True)
+        return folder
+
+    def run(self, name, case, *given):
+        folder = self.new_folder()
+
+        def judged():
+            if seen := case(folder, *given):
+                self.report.say(f"{self.suite}: {name}: {seen}")
+
+        self.report.run(self.suite, name, judged)
+
+
+def faulty(report, make, folder, options):
+    """Every fault by itself; then all of them by a chance from the seed."""
+    cases = Cases(report, CLUSTER, folder)
+    with KafkaTools() as kafka_tools:
+        for number, (name, case) in enumerate({**faults.ALONE, **faults.WITH_TOOLS}.items()):
+            given = (kafka_tools,) if name in faults.WITH_TOOLS else ()
+            # Each time that the suite runs, and for each fault, it is another's turn.
+            turn = (options.seed + number) % len(WRITERS)
+            for writer in WRITERS if options.long else [WRITERS[turn]]:
+                cases.run(f"{name}, under {writer}", case, make, writer, *given)
+    seconds = options.storm_seconds or (LONG_STORM_SECONDS if options.long else STORM_SECONDS)
+    name = f"a mixture of faults for {seconds} s, seed {options.seed}"
+    cases.run(name, storm.mixture, make, seconds, options.seed)
+
+
+def cut_off(report, make, folder, options):
+    """The network between nodes is cut."""
+    cases = Cases(report, "cluster: network", folder)
+    cuts = list(network.CUTS.items())
+    if not options.long:
+        # The worst of them, and one of the others by turns.
+        cuts = [cuts[0], cuts[1 + options.seed % (len(cuts) - 1)]]
+    for number, (name, cut) in enumerate(cuts):
+        client = WRITERS[(options.seed + number) % len(WRITERS)]
+        cases.run(f"{name}, under {client}", network.cut_off, make, client, cut)
+
+
+def by_turns(options, all_of_them):
+    """All of them in the long form; else the one whose turn it is by the seed."""
+    return all_of_them if options.long else [all_of_them[options.seed % len(all_of_them)]]
+
+
+def coordinated(report, make, folder, options):
+    """Coordinators whose nodes die."""
+    suite = "cluster: coordinators"
+    cases = Cases(report, suite, folder)
+    client = WRITERS[options.seed % len(WRITERS)]
+    for protocol in by_turns(options, ["classic", "consumer"]):
+        name = f"transactions of {client}, group.protocol={protocol}, coordinators killed"
+        cases.run(name, coordinators.transactions, make, client, protocol, options.seed)
+    cases.run("a share group, coordinators killed", coordinators.share_group, make)
+    for protocol in by_turns(options, ["classic", "streams"]):
+        given = (report, suite, make, protocol, options.seed)
+        cases.run(f"Kafka Streams, group.protocol={protocol}, coordinator killed", coordinators.streams, *given)
+
+
+def refused(report, folder):
+    """What must not join, and what must not be formatted over."""
+    cases = Cases(report, "cluster: bad input", folder)
+    for name, case in bad_input.CASES.items():
+        cases.run(name, case)
+
+
+def seen_by_tools(report, folder):
+    suite = "cluster: tools"
+    with KafkaTools() as kafka_tools:
+        tools.compare(report, suite, Cases(report, suite, folder).new_folder(), kafka_tools)
+
+
+def suites(report, make, folder, options):
+    """The suites by name. Those that need both programs are run against Ottla only."""
+    found = {
+        CLUSTER: lambda: faulty(report, make, folder / "faults", options),
+        "cluster: network": lambda: cut_off(report, make, folder / "cut", options),
+        "cluster: coordinators": lambda: coordinated(report, make, folder / "coordinators", options),
+    }
+    if make is brokers.Ottla:
+        found |= {
+            "cluster: bad input": lambda: refused(report, folder / "refused"),
+            "cluster: tools": lambda: seen_by_tools(report, folder / "tools"),
+            MIXED: lambda: mixed.run(Cases(report, MIXED, folder / "mixed"), options),
+        }
+    return found
