@@ -7,7 +7,7 @@ use ottla_protocol::messages::delete_share_group_state_response::{
 };
 use ottla_protocol::messages::{DeleteShareGroupStateRequest, DeleteShareGroupStateResponse};
 
-use super::share_partitions::{decide_each, error_of};
+use super::share_partitions::{decide_each, results};
 use crate::node::Node;
 use crate::request::RequestContext;
 
@@ -35,24 +35,22 @@ pub(crate) fn handle(
         "Unable to delete share group state",
         |coordinator, _, partition, ()| coordinator.delete(partition),
         |answered| {
-            let results = answered.into_iter().map(|(topic_id, partitions)| {
-                let partitions = partitions.into_iter().map(|(partition, answer)| {
-                    let (error_code, error_message) = error_of(&answer);
-                    PartitionResult {
-                        partition,
-                        error_code,
-                        error_message,
-                        ..PartitionResult::default()
-                    }
-                });
-                DeleteStateResult {
+            let results = results(
+                answered,
+                |(partition, error_code, error_message), _| PartitionResult {
+                    partition,
+                    error_code,
+                    error_message,
+                    ..PartitionResult::default()
+                },
+                |topic_id, partitions| DeleteStateResult {
                     topic_id,
-                    partitions: partitions.collect(),
+                    partitions,
                     ..DeleteStateResult::default()
-                }
-            });
+                },
+            );
             context.respond(&DeleteShareGroupStateResponse {
-                results: results.collect(),
+                results,
                 ..DeleteShareGroupStateResponse::default()
             });
         },

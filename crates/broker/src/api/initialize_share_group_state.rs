@@ -9,7 +9,7 @@ use ottla_protocol::messages::{
     InitializeShareGroupStateRequest, InitializeShareGroupStateResponse,
 };
 
-use super::share_partitions::{decide_each, error_of};
+use super::share_partitions::{decide_each, results};
 use crate::node::Node;
 use crate::request::RequestContext;
 
@@ -33,24 +33,22 @@ pub(crate) fn handle(
         "Unable to initialize share group state",
         |coordinator, now, partition, start| coordinator.initialize(now, partition, *start),
         |answered| {
-            let results = answered.into_iter().map(|(topic_id, partitions)| {
-                let partitions = partitions.into_iter().map(|(partition, answer)| {
-                    let (error_code, error_message) = error_of(&answer);
-                    PartitionResult {
-                        partition,
-                        error_code,
-                        error_message,
-                        ..PartitionResult::default()
-                    }
-                });
-                InitializeStateResult {
+            let results = results(
+                answered,
+                |(partition, error_code, error_message), _| PartitionResult {
+                    partition,
+                    error_code,
+                    error_message,
+                    ..PartitionResult::default()
+                },
+                |topic_id, partitions| InitializeStateResult {
                     topic_id,
-                    partitions: partitions.collect(),
+                    partitions,
                     ..InitializeStateResult::default()
-                }
-            });
+                },
+            );
             context.respond(&InitializeShareGroupStateResponse {
-                results: results.collect(),
+                results,
                 ..InitializeShareGroupStateResponse::default()
             });
         },

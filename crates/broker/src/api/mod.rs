@@ -21,6 +21,7 @@ mod describe_acls;
 mod describe_client_quotas;
 mod describe_cluster;
 mod describe_configs;
+mod describe_each;
 mod describe_groups;
 mod describe_log_dirs;
 mod describe_producers;

@@ -8,7 +8,7 @@ use ottla_protocol::messages::read_share_group_state_response::{
 };
 use ottla_protocol::messages::{ReadShareGroupStateRequest, ReadShareGroupStateResponse};
 
-use super::share_partitions::{decide_each, error_of};
+use super::share_partitions::{decide_each, results};
 use crate::node::Node;
 use crate::request::RequestContext;
 
@@ -36,24 +36,22 @@ pub(crate) fn handle(
         "Unable to read share group state",
         |coordinator, now, partition, leader_epoch| coordinator.read(now, partition, *leader_epoch),
         |answered| {
-            let results = answered.into_iter().map(|(topic_id, partitions)| {
-                let partitions = partitions.into_iter().map(|(partition, answer)| {
-                    let (error_code, error_message) = error_of(&answer);
-                    PartitionResult {
-                        partition,
-                        error_code,
-                        error_message,
-                        ..answer.map(result).unwrap_or_default()
-                    }
-                });
-                ReadStateResult {
+            let results = results(
+                answered,
+                |(partition, error_code, error_message), state| PartitionResult {
+                    partition,
+                    error_code,
+                    error_message,
+                    ..state.map(result).unwrap_or_default()
+                },
+                |topic_id, partitions| ReadStateResult {
                     topic_id,
-                    partitions: partitions.collect(),
+                    partitions,
                     ..ReadStateResult::default()
-                }
-            });
+                },
+            );
             context.respond(&ReadShareGroupStateResponse {
-                results: results.collect(),
+                results,
                 ..ReadShareGroupStateResponse::default()
             });
         },

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ottla_coordinator::share_state::Summary;
 use ottla_protocol::messages::read_share_group_state_summary_response::{
     PartitionResult, ReadStateSummaryResult,
 };
@@ -9,7 +10,7 @@ use ottla_protocol::messages::{
     ReadShareGroupStateSummaryRequest, ReadShareGroupStateSummaryResponse,
 };
 
-use super::share_partitions::{decide_each, error_of};
+use super::share_partitions::{decide_each, results};
 use crate::node::Node;
 use crate::request::RequestContext;
 
@@ -37,33 +38,34 @@ pub(crate) fn handle(
         "Unable to read share group state summary",
         |coordinator, _, partition, ()| coordinator.read_summary(partition),
         |answered| {
-            let results = answered.into_iter().map(|(topic_id, partitions)| {
-                let partitions = partitions.into_iter().map(|(partition, answer)| {
-                    let (error_code, error_message) = error_of(&answer);
-                    let mut result = PartitionResult {
-                        partition,
-                        error_code,
-                        error_message,
-                        ..PartitionResult::default()
-                    };
-                    if let Ok(summary) = answer {
-                        result.state_epoch = summary.state_epoch;
-                        result.leader_epoch = summary.leader_epoch;
-                        result.start_offset = summary.start_offset;
-                        result.delivery_complete_count = summary.delivery_complete_count;
-                    }
-                    result
-                });
-                ReadStateSummaryResult {
+            let results = results(
+                answered,
+                |(partition, error_code, error_message), summary| PartitionResult {
+                    partition,
+                    error_code,
+                    error_message,
+                    ..summary.map(result).unwrap_or_default()
+                },
+                |topic_id, partitions| ReadStateSummaryResult {
                     topic_id,
-                    partitions: partitions.collect(),
+                    partitions,
                     ..ReadStateSummaryResult::default()
-                }
-            });
+                },
+            );
             context.respond(&ReadShareGroupStateSummaryResponse {
-                results: results.collect(),
+                results,
                 ..ReadShareGroupStateSummaryResponse::default()
             });
         },
     );
+}
+
+fn result(summary: Summary) -> PartitionResult {
+    PartitionResult {
+        state_epoch: summary.state_epoch,
+        leader_epoch: summary.leader_epoch,
+        start_offset: summary.start_offset,
+        delivery_complete_count: summary.delivery_complete_count,
+        ..PartitionResult::default()
+    }
 }

@@ -81,8 +81,25 @@ fn by_topic<R>(answers: Vec<(Uuid, i32, Answer<R>)>) -> Answered<R> {
     topics
 }
 
+/// The results of a response: `partition` makes one of a partition's index, its error code and message, and what became
+/// of it; `topic` puts those of a topic together.
+pub(super) fn results<R, P, T>(
+    answered: Answered<R>,
+    partition: impl Fn((i32, i16, Option<KafkaString>), Option<R>) -> P,
+    topic: impl Fn(Uuid, Vec<P>) -> T,
+) -> Vec<T> {
+    let of_topic = |(topic_id, partitions): (Uuid, BTreeMap<i32, Answer<R>>)| {
+        let partitions = partitions.into_iter().map(|(index, answer)| {
+            let (error_code, error_message) = error_of(&answer);
+            partition((index, error_code, error_message), answer.ok())
+        });
+        topic(topic_id, partitions.collect())
+    };
+    answered.into_iter().map(of_topic).collect()
+}
+
 /// Error code and message of an answer.
-pub(super) fn error_of<R>(answer: &Answer<R>) -> (i16, Option<KafkaString>) {
+fn error_of<R>(answer: &Answer<R>) -> (i16, Option<KafkaString>) {
     match answer {
         Ok(_) => (0, None),
         Err((error, message)) => (error.0, Some(KafkaString::from(message.clone()))),
