@@ -302,3 +302,47 @@ fn the_append_that_reaches_the_flush_interval_is_acknowledged_when_it_is_synced(
     let response = node.ask(&connection, &fetch_request(topic, 0, 0), 18);
     assert_eq!(values(&response)[..3], ["a", "b", "c"]);
 }
+
+#[test]
+fn a_request_may_name_very_many_topics_each_again_and_again() {
+    const TOPICS: usize = 50_000;
+    let node = TestNode::start(46);
+    let connection = node.connect();
+    let topic = create(&node, &connection, "there", 1, &[]);
+    let named = |name: &str, records: Bytes| TopicProduceData {
+        name: name.into(),
+        partition_data: vec![PartitionProduceData {
+            records: Some(records),
+            ..PartitionProduceData::default()
+        }],
+        ..TopicProduceData::default()
+    };
+    let mut topic_data = Vec::new();
+    for round in 0..2 {
+        for number in 0..TOPICS {
+            topic_data.push(named(&format!("absent{number}"), Bytes::new()));
+        }
+        // What is said last of a topic holds.
+        let values: &[&str] = if round == 0 { &["first"] } else { &["a", "b"] };
+        topic_data.push(named("there", batch(values)));
+    }
+    let request = ProduceRequest {
+        acks: -1,
+        timeout_ms: 1_000,
+        topic_data,
+        ..ProduceRequest::default()
+    };
+    let response = node.ask(&connection, &request, 12);
+    assert_eq!(response.responses.len(), TOPICS + 1);
+    for topic in &response.responses {
+        let error = ErrorCode(topic.partition_responses[0].error_code);
+        let expected = if topic.name == "there" {
+            ErrorCode::NONE
+        } else {
+            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
+        };
+        assert_eq!(error, expected, "{}", topic.name);
+    }
+    let fetched = node.ask(&connection, &fetch_request(topic, 0, 0), 18);
+    assert_eq!(values(&fetched), ["a", "b"]);
+}
