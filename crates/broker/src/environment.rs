@@ -97,6 +97,9 @@ pub trait Jobs: Send + Sync + Debug {
         wanted.max(1)
     }
 
+    /// Says how many threads jobs of this kind have from now on; in the simulator one thread runs everything.
+    fn set_threads(&self, _: JobKind, _: usize) {}
+
     /// Says that the earliest deadline of the node has become earlier.
     fn deadline_changed(&self);
 }

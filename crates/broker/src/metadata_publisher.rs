@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use ottla_metadata::config::TopicConfig;
 use ottla_metadata::image::{
-    ConfigResource, MetadataDelta, MetadataImage, PartitionRegistration, TopicImage,
+    ConfigResource, ConfigResourceType, MetadataDelta, MetadataImage, PartitionRegistration,
+    TopicImage,
 };
 use ottla_protocol::ids::{PartitionIndex, TopicId};
 
@@ -100,10 +101,15 @@ fn apply_changes(node: &Arc<Node>, metadata: &Arc<PublishedMetadata>, delta: &Me
     for resource in &delta.configs {
         reconfigure(node, &metadata.image, resource);
     }
+    let of_brokers =
+        |resource: &ConfigResource| resource.resource_type == ConfigResourceType::Broker;
+    if delta.configs.iter().any(of_brokers) {
+        crate::cleaner::reconfigured(node);
+    }
     node.groups().metadata_applied(node, &metadata.image, delta);
     node.share_states()
         .metadata_applied(node, &metadata.image, delta);
-    node.share_groups().metadata_applied(node);
+    node.share_groups().metadata_applied(node, delta);
     node.transactions()
         .leaders_changed(node, &metadata.image, delta);
     crate::lifecycle::metadata_applied(node, metadata.offset);
@@ -293,7 +299,6 @@ pub(crate) fn settings(node: &Node, image: &MetadataImage, topic: &str) -> Parti
 }
 
 fn reconfigure(node: &Arc<Node>, image: &MetadataImage, resource: &ConfigResource) {
-    use ottla_metadata::image::ConfigResourceType;
     let partitions = match resource.resource_type {
         ConfigResourceType::Topic => node
             .partitions()

@@ -10,9 +10,12 @@ use ottla_coordinator::share_state::{
 };
 use ottla_protocol::ids::{BrokerId, PartitionIndex};
 use ottla_protocol::{ErrorCode, KafkaString};
+use parking_lot::Mutex;
 
 use self::elsewhere::{Elsewhere, is_of_absence};
-use crate::coordinator::{SHARE_GROUP_STATE_TOPIC, partition_of_share_state};
+use crate::coordinator::{
+    SHARE_GROUP_STATE_TOPIC, measure_share_state_write, partition_of_share_state, write_share_state,
+};
 use crate::environment::JobKind;
 use crate::node::Node;
 
@@ -73,8 +76,19 @@ pub(crate) fn write(
     answer: impl FnOnce(Result<(), Refusal>) + Send + 'static,
 ) {
     let elsewhere = elsewhere::write(write.clone());
+    let decider = Arc::clone(node);
+    // Measured where it is decided: another broker measures its own.
+    let measuring = Arc::new(Mutex::new(None));
+    let begun = Arc::clone(&measuring);
     let decide = move |coordinator: &ShareStateCoordinator, now, partition: &SharePartition| {
-        coordinator.write(now, partition, &write)
+        *begun.lock() = Some(measure_share_state_write(&decider));
+        write_share_state(&decider, coordinator, now, (partition, &write))
+    };
+    let answer = move |result| {
+        if let Some(measured) = measuring.lock().take() {
+            measured();
+        }
+        answer(result);
     };
     let ways = Ways {
         here: Box::new(decide),
@@ -158,7 +172,7 @@ impl<R: Send + 'static> Asking<R> {
     fn ask_elsewhere(self, node: &Arc<Node>, coordinator: BrokerId) {
         let then = Arc::clone(node);
         // The question waits for the answer, which comes once.
-        let asking = Arc::new(parking_lot::Mutex::new(Some(self)));
+        let asking = Arc::new(Mutex::new(Some(self)));
         let answered = Arc::clone(&asking);
         let settle = Box::new(move |result| {
             let asking = answered.lock().take();
@@ -174,7 +188,7 @@ impl<R: Send + 'static> Asking<R> {
     fn ask_here(self, node: &Arc<Node>, index: i32) {
         let then = Arc::clone(node);
         // The decision is made at once, or not at all; what it is made with stays with the question.
-        let asking = Arc::new(parking_lot::Mutex::new(Some(self)));
+        let asking = Arc::new(Mutex::new(Some(self)));
         let asked = Arc::clone(&asking);
         node.share_states().decide(
             node,

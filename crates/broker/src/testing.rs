@@ -375,6 +375,25 @@ impl TestNode {
         pending.response().expect("the connection stays open")
     }
 
+    /// What `/metrics` shows for a name with its labels, such as `kafka_log_log_size{topic="t",partition="0"}`; none if
+    /// it does not show that.
+    ///
+    /// # Panics
+    /// If what it shows is no number.
+    #[must_use]
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        #[expect(clippy::expect_used, reason = "writing into a string doesn't fail")]
+        let text = self
+            .node
+            .metrics()
+            .render(self.clock.wall_ms())
+            .expect("metrics are written");
+        let mut lines = text.lines().filter_map(|line| line.rsplit_once(' '));
+        let (_, value) = lines.find(|(shown, _)| *shown == name)?;
+        #[expect(clippy::expect_used, reason = "a metric is a number")]
+        Some(value.parse().expect("a metric is a number"))
+    }
+
     /// Ends the node cleanly and starts it again on the same disk.
     #[must_use]
     pub fn restart(self) -> TestNode {

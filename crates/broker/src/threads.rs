@@ -98,7 +98,8 @@ impl Panics {
 /// Threads that run a node's jobs and wake its timers.
 pub struct ThreadJobs {
     panics: Arc<Panics>,
-    queues: Mutex<Vec<Option<Sender<Job>>>>,
+    /// One for each of [`JobKind::ALL`]; none any more once the threads are to end.
+    queues: Mutex<Vec<Queue>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     alarm: Arc<Alarm>,
 }
@@ -119,18 +120,9 @@ impl ThreadJobs {
         let mut threads = Vec::new();
         let panics = Arc::<Panics>::default();
         for kind in JobKind::ALL {
-            let (sender, receiver) = channel::<Job>();
-            let receiver = Arc::new(Mutex::new(receiver));
-            for _ in 0..thread_count(kind, cleaner_threads) {
-                let receiver = Arc::clone(&receiver);
-                let panics = Arc::clone(&panics);
-                threads.push(
-                    std::thread::Builder::new()
-                        .name(thread_name(kind).to_owned())
-                        .spawn(move || run_jobs(kind, &receiver, &panics))?,
-                );
-            }
-            queues.push(Some(sender));
+            let mut queue = Queue::new(kind);
+            queue.resize(thread_count(kind, cleaner_threads), &panics, &mut threads)?;
+            queues.push(queue);
         }
         Ok(Arc::new(ThreadJobs {
             panics,
@@ -179,9 +171,7 @@ impl ThreadJobs {
     pub fn stop(&self) {
         self.alarm.state.lock().stopped = true;
         self.alarm.changed.notify_all();
-        for queue in self.queues.lock().iter_mut() {
-            *queue = None;
-        }
+        self.queues.lock().clear();
         let current = std::thread::current().id();
         for thread in std::mem::take(&mut *self.threads.lock()) {
             if thread.thread().id() != current {
@@ -191,14 +181,64 @@ impl ThreadJobs {
     }
 }
 
-fn run_jobs(kind: JobKind, receiver: &Mutex<Receiver<Job>>, panics: &Panics) {
+/// What a thread is given to do.
+enum Work {
+    Run(Job),
+    /// It is one too many.
+    End,
+}
+
+/// The jobs of one kind that wait for a thread.
+struct Queue {
+    kind: JobKind,
+    sender: Sender<Work>,
+    receiver: Arc<Mutex<Receiver<Work>>>,
+    threads: usize,
+}
+
+impl Queue {
+    fn new(kind: JobKind) -> Queue {
+        let (sender, receiver) = channel();
+        Queue {
+            kind,
+            sender,
+            receiver: Arc::new(Mutex::new(receiver)),
+            threads: 0,
+        }
+    }
+
+    /// Starts the threads that lack; those too many end once they have done what they are at.
+    fn resize(
+        &mut self,
+        wanted: usize,
+        panics: &Arc<Panics>,
+        threads: &mut Vec<JoinHandle<()>>,
+    ) -> std::io::Result<()> {
+        while self.threads < wanted {
+            let (kind, receiver) = (self.kind, Arc::clone(&self.receiver));
+            let panics = Arc::clone(panics);
+            let thread = std::thread::Builder::new()
+                .name(thread_name(kind).to_owned())
+                .spawn(move || run_jobs(kind, &receiver, &panics))?;
+            threads.push(thread);
+            self.threads += 1;
+        }
+        while self.threads > wanted {
+            let _ = self.sender.send(Work::End);
+            self.threads -= 1;
+        }
+        Ok(())
+    }
+}
+
+fn run_jobs(kind: JobKind, receiver: &Mutex<Receiver<Work>>, panics: &Panics) {
     loop {
-        let job = receiver.lock().recv();
-        match job {
-            Ok(job) => {
+        let work = receiver.lock().recv();
+        match work {
+            Ok(Work::Run(job)) => {
                 panics.guard(thread_name(kind), job);
             }
-            Err(_) => return,
+            Ok(Work::End) | Err(_) => return,
         }
     }
 }
@@ -206,12 +246,19 @@ fn run_jobs(kind: JobKind, receiver: &Mutex<Receiver<Job>>, panics: &Panics) {
 impl Jobs for ThreadJobs {
     fn submit(&self, kind: JobKind, job: Job) {
         let queues = self.queues.lock();
-        let queue = JobKind::ALL
-            .iter()
-            .position(|candidate| *candidate == kind)
-            .and_then(|index| queues.get(index));
-        if let Some(Some(queue)) = queue {
-            let _ = queue.send(job);
+        if let Some(queue) = queues.iter().find(|queue| queue.kind == kind) {
+            let _ = queue.sender.send(Work::Run(job));
+        }
+    }
+
+    fn set_threads(&self, kind: JobKind, count: usize) {
+        let mut queues = self.queues.lock();
+        let Some(queue) = queues.iter_mut().find(|queue| queue.kind == kind) else {
+            return;
+        };
+        let resized = queue.resize(count, &self.panics, &mut self.threads.lock());
+        if let Err(error) = resized {
+            tracing::error!(kind = thread_name(kind), count, %error, "a thread could not be started: those that are there go on");
         }
     }
 
@@ -239,6 +286,38 @@ mod tests {
         let (done, wait) = channel();
         jobs.submit(JobKind::Metadata, Box::new(move || done.send(()).unwrap()));
         wait.recv_timeout(Duration::from_secs(10)).unwrap();
+        jobs.stop();
+    }
+
+    #[test]
+    fn a_kind_of_jobs_gets_more_threads_and_fewer() {
+        let jobs = ThreadJobs::start(1).unwrap();
+        jobs.set_threads(JobKind::Cleaner, 3);
+        let together = Arc::new(std::sync::Barrier::new(3));
+        let (met, meet) = channel();
+        for _ in 0..3 {
+            let (together, met) = (Arc::clone(&together), met.clone());
+            let job = move || {
+                together.wait();
+                met.send(()).unwrap();
+            };
+            jobs.submit(JobKind::Cleaner, Box::new(job));
+        }
+        for _ in 0..3 {
+            meet.recv_timeout(Duration::from_secs(10)).unwrap();
+        }
+        jobs.set_threads(JobKind::Cleaner, 1);
+        let (done, wait) = channel();
+        for number in 0..100 {
+            let done = done.clone();
+            let job = move || done.send((number, std::thread::current().id())).unwrap();
+            jobs.submit(JobKind::Cleaner, Box::new(job));
+        }
+        let ran: Vec<_> = (0..100)
+            .map(|_| wait.recv_timeout(Duration::from_secs(10)).unwrap())
+            .collect();
+        assert!(ran.iter().all(|(_, thread)| *thread == ran[0].1));
+        assert!(ran.iter().map(|(number, _)| *number).eq(0..100));
         jobs.stop();
     }
 }

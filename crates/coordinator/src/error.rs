@@ -7,7 +7,7 @@ use ottla_protocol::{DecodeError, EncodeError};
 #[non_exhaustive]
 pub enum Error {
     /// The key's type is of no record that this release knows.
-    #[error("unknown coordinator record type {record_type}")]
+    #[error("coordinator record type {record_type} is not known: a newer release has written it")]
     UnknownRecordType {
         /// The type in front of the key.
         record_type: i16,

@@ -9,7 +9,7 @@ use ottla_protocol::messages::{AlterConfigsRequest, AlterConfigsResponse};
 use ottla_protocol::{ErrorCode, KafkaString};
 
 use super::config_changes::{
-    AlterRequest, Answer, Refusal, alter, check_own_broker, own_broker_name,
+    AlterRequest, Answer, Refusal, alter, answers_of, check_own_broker, own_broker_name,
 };
 use crate::node::Node;
 use crate::request::RequestContext;
@@ -63,30 +63,5 @@ impl AlterRequest for AlterConfigsRequest {
         }
     }
 
-    fn answers(response: AlterConfigsResponse) -> Vec<Answer> {
-        let answers = response.responses.into_iter();
-        answers
-            .map(|answer| Answer {
-                resource: (answer.resource_type, answer.resource_name),
-                error_code: answer.error_code,
-                error_message: answer.error_message,
-            })
-            .collect()
-    }
-
-    fn response(answers: Vec<Answer>) -> AlterConfigsResponse {
-        AlterConfigsResponse {
-            responses: answers
-                .into_iter()
-                .map(|answer| AlterConfigsResourceResponse {
-                    error_code: answer.error_code,
-                    error_message: answer.error_message,
-                    resource_type: answer.resource.0,
-                    resource_name: answer.resource.1,
-                    ..AlterConfigsResourceResponse::default()
-                })
-                .collect(),
-            ..AlterConfigsResponse::default()
-        }
-    }
+    answers_of!(AlterConfigsResponse, AlterConfigsResourceResponse);
 }

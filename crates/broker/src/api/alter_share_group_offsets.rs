@@ -8,11 +8,11 @@ use ottla_protocol::messages::{AlterShareGroupOffsetsRequest, AlterShareGroupOff
 use ottla_protocol::{ErrorCode, KafkaString};
 
 use super::error_message::error_message;
-use super::share_group_heartbeat::is_enabled;
 use super::share_group_partitions::{self, Failures};
 use crate::coordinator::partition_of_group;
 use crate::node::Node;
 use crate::request::RequestContext;
+use crate::share_group::is_enabled;
 
 pub(crate) fn handle(
     node: &Arc<Node>,

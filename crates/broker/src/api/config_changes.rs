@@ -10,7 +10,7 @@ use ottla_protocol::messages::Request;
 use ottla_protocol::{ErrorCode, KafkaString};
 
 use super::forward::to_controller_then;
-use crate::config::NodeConfig;
+use crate::config::{self, NodeConfig};
 use crate::controller::ControllerRequest;
 use crate::node::Node;
 use crate::request::RequestContext;
@@ -133,10 +133,17 @@ pub(super) fn check_own_broker(
     } else {
         sources.dynamic_broker = settings;
     }
-    let after = NodeConfig::without_support_check(sources.merged())
-        .map_err(|error| invalid(error.to_string()))?;
+    let after =
+        NodeConfig::without_support_check(sources.merged()).map_err(|error| match error {
+            config::Error::Requirement(message) => {
+                invalid(format!("requirement failed: {message}"))
+            }
+            error => invalid(error.to_string()),
+        })?;
     match before {
-        Ok(before) => check_thread_counts(&changed, &before, &after.values).map_err(invalid),
+        Ok(before) => check_thread_counts(&changed, &before, &after.values)
+            .and_then(|()| check_cleaner_threads(&changed, &before, &after.values))
+            .map_err(|message| invalid(not_valid(&message))),
         Err(_) => Ok(()),
     }
 }
@@ -167,12 +174,45 @@ fn check_thread_counts(
             continue;
         };
         return Err(format!(
-            "Invalid value org.apache.kafka.common.config.ConfigException: Dynamic thread count update validation \
-             failed for {name}={new}, value {bound} the current value {old} for configuration Invalid dynamic \
-             configuration"
+            "Dynamic thread count update validation failed for {name}={new}, value {bound} the current value {old}"
         ));
     }
     Ok(())
+}
+
+/// The cleaner has a rule of its own for its threads.
+fn check_cleaner_threads(
+    changed: &BTreeMap<String, String>,
+    before: &BrokerValues,
+    after: &BrokerValues,
+) -> Result<(), String> {
+    const THREADS: &str = "log.cleaner.threads";
+    if !changed.contains_key(THREADS) {
+        return Ok(());
+    }
+    let (old, new) = (before.int(THREADS), after.int(THREADS));
+    if new < 1 {
+        return Err("Log cleaner threads should be at least 1".to_owned());
+    }
+    if new < old / 2 {
+        return Err(format!(
+            "Log cleaner threads cannot be reduced to less than half the current value {old}"
+        ));
+    }
+    if new > old.saturating_mul(2) {
+        return Err(format!(
+            "Log cleaner threads cannot be increased to more than double the current value {old}"
+        ));
+    }
+    Ok(())
+}
+
+/// What Apache Kafka makes of an exception within the check of a configuration.
+fn not_valid(message: &str) -> String {
+    format!(
+        "Invalid value org.apache.kafka.common.config.ConfigException: {message} for configuration Invalid dynamic \
+         configuration"
+    )
 }
 
 /// Whether another resource of the request has the same type and name.
@@ -182,6 +222,37 @@ fn is_twice(names: &[(i8, KafkaString)], index: usize) -> bool {
         .enumerate()
         .any(|(other, name)| other != index && *name == names[index])
 }
+
+/// The answers of a response and the response of answers: the two requests have the same fields in types of their own.
+macro_rules! answers_of {
+    ($response:ident, $of_resource:ident) => {
+        fn answers(response: $response) -> Vec<Answer> {
+            let answers = response.responses.into_iter();
+            answers
+                .map(|answer| Answer {
+                    resource: (answer.resource_type, answer.resource_name),
+                    error_code: answer.error_code,
+                    error_message: answer.error_message,
+                })
+                .collect()
+        }
+
+        fn response(answers: Vec<Answer>) -> $response {
+            let responses = answers.into_iter().map(|answer| $of_resource {
+                error_code: answer.error_code,
+                error_message: answer.error_message,
+                resource_type: answer.resource.0,
+                resource_name: answer.resource.1,
+                ..$of_resource::default()
+            });
+            $response {
+                responses: responses.collect(),
+                ..$response::default()
+            }
+        }
+    };
+}
+pub(super) use answers_of;
 
 /// The answer to the change of one resource.
 #[derive(Debug)]

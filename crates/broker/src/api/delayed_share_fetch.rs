@@ -1,6 +1,7 @@
 //! A share fetch that waits for records.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use ottla_protocol::ErrorCode;
 use parking_lot::Mutex;
@@ -33,6 +34,8 @@ pub(super) struct DelayedShareFetch {
     limits: FetchLimits,
     partitions: Vec<Arc<LedSharePartition>>,
     waiting: Mutex<Option<(Vec<ShareAnswer>, Done)>>,
+    /// Since when it has waited for a partition that it may read, in monotonic milliseconds.
+    waiting_since_ms: AtomicI64,
 }
 
 /// A partition that this fetch may read, and what it read.
@@ -56,7 +59,7 @@ impl DelayedShareFetch {
             .flat_map(|led| [led.watchers(), led.replica().watchers()])
             .map(Arc::clone)
             .collect();
-        let deadline_ms = node.environment().clock.monotonic_ms() + wait_ms;
+        let now_ms = node.environment().clock.monotonic_ms();
         let operation = DelayedShareFetch {
             node: Arc::clone(node),
             key,
@@ -64,7 +67,9 @@ impl DelayedShareFetch {
             limits,
             partitions,
             waiting: Mutex::new(Some((refused, Box::new(done)))),
+            waiting_since_ms: AtomicI64::new(now_ms),
         };
+        let deadline_ms = now_ms + wait_ms;
         try_complete_else_watch(node.timers(), Box::new(operation), watched, deadline_ms);
     }
 
@@ -166,6 +171,22 @@ impl DelayedShareFetch {
         led.replica().metrics().bytes_out.add(bytes);
     }
 
+    /// Measures how hard it is to come to read: after each attempt that could, and after the last.
+    fn measure(&self, readable: usize, is_over: bool) {
+        if readable == 0 && !is_over {
+            return;
+        }
+        let measures = self.node.metrics().share_groups().group(&self.key.group);
+        let now_ms = self.node.environment().clock.monotonic_ms();
+        let waited_ms = now_ms - self.waiting_since_ms.swap(now_ms, Ordering::Relaxed);
+        let waited_ms = u64::try_from(waited_ms).unwrap_or(0);
+        measures.acquire_time.record(waited_ms);
+        if is_over {
+            let percent = readable * 100 / self.partitions.len().max(1);
+            measures.fetch_ratio.record(percent as u64);
+        }
+    }
+
     fn count_failed(&self, led: &LedSharePartition) {
         let all = self.node.metrics().all_topics();
         all.failed_share_fetch_requests.add(1);
@@ -209,7 +230,11 @@ impl DelayedOperation for DelayedShareFetch {
             .sum();
         let is_any_error = readings.iter().any(|reading| reading.read.is_err());
         let has_enough = !readings.is_empty() && bytes >= self.limits.bytes_min;
-        if !expired && !is_gone && !is_any_error && !has_enough {
+        let is_over = expired || is_gone || is_any_error || has_enough;
+        if !is_gone {
+            self.measure(readings.len(), is_over);
+        }
+        if !is_over {
             return false;
         }
         let Some((mut answers, done)) = locked.take() else {

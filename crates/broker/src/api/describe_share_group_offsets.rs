@@ -21,12 +21,12 @@ use ottla_protocol::{ErrorCode, KafkaString, Uuid};
 
 use super::error_message::error_message;
 use super::gather::Gather;
-use super::share_group_heartbeat::is_enabled;
 use super::share_group_partitions::share_partition;
 use crate::coordinator::partition_of_group;
 use crate::end_offsets;
 use crate::node::Node;
 use crate::request::RequestContext;
+use crate::share_group::is_enabled;
 use crate::share_persister;
 
 /// Nobody knows.

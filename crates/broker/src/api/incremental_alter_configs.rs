@@ -13,7 +13,7 @@ use ottla_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterC
 use ottla_protocol::{ErrorCode, KafkaString};
 
 use super::config_changes::{
-    AlterRequest, Answer, Refusal, alter, check_own_broker, own_broker_name,
+    AlterRequest, Answer, Refusal, alter, answers_of, check_own_broker, own_broker_name,
 };
 use super::describe_configs::own_settings;
 use crate::loggers;
@@ -83,32 +83,10 @@ impl AlterRequest for IncrementalAlterConfigsRequest {
         }
     }
 
-    fn answers(response: IncrementalAlterConfigsResponse) -> Vec<Answer> {
-        let answers = response.responses.into_iter();
-        answers
-            .map(|answer| Answer {
-                resource: (answer.resource_type, answer.resource_name),
-                error_code: answer.error_code,
-                error_message: answer.error_message,
-            })
-            .collect()
-    }
-
-    fn response(answers: Vec<Answer>) -> IncrementalAlterConfigsResponse {
-        IncrementalAlterConfigsResponse {
-            responses: answers
-                .into_iter()
-                .map(|answer| AlterConfigsResourceResponse {
-                    error_code: answer.error_code,
-                    error_message: answer.error_message,
-                    resource_type: answer.resource.0,
-                    resource_name: answer.resource.1,
-                    ..AlterConfigsResourceResponse::default()
-                })
-                .collect(),
-            ..IncrementalAlterConfigsResponse::default()
-        }
-    }
+    answers_of!(
+        IncrementalAlterConfigsResponse,
+        AlterConfigsResourceResponse
+    );
 }
 
 /// The broker's dynamic settings as they would be after the change.

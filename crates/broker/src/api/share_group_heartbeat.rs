@@ -11,6 +11,7 @@ use super::share_group_partitions;
 use crate::coordinator::partition_of_group;
 use crate::node::Node;
 use crate::request::RequestContext;
+use crate::share_group::is_enabled;
 
 /// The most letters, in UTF-16, that a member's id may have.
 const MEMBER_ID_LENGTH_MAX: usize = 36;
@@ -75,9 +76,4 @@ pub(crate) fn handle(
 
 fn is_valid_member_id(member_id: &str) -> bool {
     !member_id.is_empty() && member_id.encode_utf16().count() <= MEMBER_ID_LENGTH_MAX
-}
-
-/// Whether the cluster serves share groups. That `group.coordinator.rebalance.protocols` leaves them out by default means nothing to Apache Kafka 4.3.1, nor here.
-pub(super) fn is_enabled(node: &Node) -> bool {
-    node.metadata().image.features().level("share.version") >= 1
 }

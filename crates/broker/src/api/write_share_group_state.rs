@@ -9,7 +9,8 @@ use ottla_protocol::messages::write_share_group_state_response::{
 };
 use ottla_protocol::messages::{WriteShareGroupStateRequest, WriteShareGroupStateResponse};
 
-use super::share_partitions::{decide_each, error_of};
+use super::share_partitions::{decide_each, results};
+use crate::coordinator::{measure_share_state_write, write_share_state};
 use crate::node::Node;
 use crate::request::RequestContext;
 
@@ -31,30 +32,32 @@ pub(crate) fn handle(
         let said = partitions.map(|said| (said.partition, write_of(said)));
         (topic.topic_id, said.collect())
     });
+    let measured = measure_share_state_write(node);
     decide_each(
         node,
         (request.group_id.clone(), topics.collect()),
         "Unable to write share group state",
-        ottla_coordinator::share_state::ShareStateCoordinator::write,
+        |coordinator, now, partition, write| {
+            write_share_state(node, coordinator, now, (partition, write))
+        },
         |answered| {
-            let results = answered.into_iter().map(|(topic_id, partitions)| {
-                let partitions = partitions.into_iter().map(|(partition, answer)| {
-                    let (error_code, error_message) = error_of(&answer);
-                    PartitionResult {
-                        partition,
-                        error_code,
-                        error_message,
-                        ..PartitionResult::default()
-                    }
-                });
-                WriteStateResult {
+            measured();
+            let results = results(
+                answered,
+                |(partition, error_code, error_message), _| PartitionResult {
+                    partition,
+                    error_code,
+                    error_message,
+                    ..PartitionResult::default()
+                },
+                |topic_id, partitions| WriteStateResult {
                     topic_id,
-                    partitions: partitions.collect(),
+                    partitions,
                     ..WriteStateResult::default()
-                }
-            });
+                },
+            );
             context.respond(&WriteShareGroupStateResponse {
-                results: results.collect(),
+                results,
                 ..WriteShareGroupStateResponse::default()
             });
         },

@@ -40,6 +40,10 @@ pub(crate) struct Cleaner {
 
 #[derive(Debug, Default)]
 struct State {
+    /// Those in force, once the cleaner has begun.
+    settings: Option<CleanerSettings>,
+    /// How often the rounds were begun: those of before end when they look for their next log.
+    generation: u64,
     in_progress: BTreeSet<Key>,
     /// Partitions whose logs could not be cleaned, for a reason that lies in their bytes: they are left alone until
     /// the next start.
@@ -47,9 +51,16 @@ struct State {
     statistics: Statistics,
 }
 
+/// One of the rounds that look for logs to clean.
+#[derive(Debug, Clone, Copy)]
+struct Round {
+    number: usize,
+    generation: u64,
+}
+
 /// A cleaning on its way.
 struct Work {
-    round: usize,
+    round: Round,
     partition: Arc<Partition>,
     cleaning: Cleaning,
     settings: CleanerSettings,
@@ -62,23 +73,57 @@ struct Candidate {
     cleanable: Cleanable,
 }
 
-/// Begins the rounds.
+impl Cleaner {
+    /// The settings that a round goes by; none if the rounds have been begun anew, and this one ends.
+    fn settings_for(&self, round: Round) -> Option<CleanerSettings> {
+        let state = self.state.lock();
+        state
+            .settings
+            .filter(|_| round.generation == state.generation)
+    }
+
+    fn bytes_per_second(&self) -> f64 {
+        let settings = self.state.lock().settings;
+        settings.map_or(f64::MAX, |settings| settings.io_max_bytes_per_second)
+    }
+}
+
+/// Begins the rounds, if compaction is on.
 pub(crate) fn start(node: &Arc<Node>) {
     let settings = CleanerSettings::in_force(node);
     if !settings.enable {
         return;
     }
-    for round in 0..settings.threads {
+    let generation = {
+        let mut state = node.cleaner().state.lock();
+        state.settings = Some(settings);
+        state.generation += 1;
+        state.generation
+    };
+    let jobs = &node.environment().jobs;
+    jobs.set_threads(JobKind::Cleaner, settings.threads);
+    for number in 0..settings.threads {
+        let round = Round { number, generation };
         node.submit(JobKind::Cleaner, move |node| look(node, round));
     }
 }
 
+/// Settings of brokers have been altered: if they are of the cleaner, the rounds begin anew.
+pub(crate) fn reconfigured(node: &Arc<Node>) {
+    let settings = node.cleaner().state.lock().settings;
+    if settings.is_some_and(|settings| settings != CleanerSettings::in_force(node)) {
+        start(node);
+    }
+}
+
 /// Looks for a log to clean.
-fn look(node: &Arc<Node>, round: usize) {
+fn look(node: &Arc<Node>, round: Round) {
     if node.state() == NodeState::Stopped {
         return;
     }
-    let settings = CleanerSettings::in_force(node);
+    let Some(settings) = node.cleaner().settings_for(round) else {
+        return;
+    };
     match choose(node, round, settings) {
         Some(work) => go_on(node, work),
         None => {
@@ -90,7 +135,7 @@ fn look(node: &Arc<Node>, round: usize) {
 }
 
 /// Begins to clean the dirtiest log that is due.
-fn choose(node: &Arc<Node>, round: usize, settings: CleanerSettings) -> Option<Work> {
+fn choose(node: &Arc<Node>, round: Round, settings: CleanerSettings) -> Option<Work> {
     let cleaner = node.cleaner();
     let now_ms = node.environment().clock.wall_ms();
     let partitions = node.partitions().all();
@@ -180,7 +225,7 @@ fn sync(node: &Arc<Node>, partition: &Arc<Partition>) {
 /// Takes a log, unless another round has it.
 fn begin(
     node: &Arc<Node>,
-    round: usize,
+    round: Round,
     candidate: Candidate,
     settings: CleanerSettings,
 ) -> Option<Work> {
@@ -224,7 +269,7 @@ fn go_on(node: &Arc<Node>, mut work: Work) {
     match work.cleaning.step() {
         Ok(CleaningStep::Progress(bytes)) => {
             let now_ms = node.environment().clock.monotonic_ms();
-            let rate = work.settings.io_max_bytes_per_second;
+            let rate = node.cleaner().bytes_per_second();
             let delay_ms = node.cleaner().throttle.lock().observe(bytes, now_ms, rate);
             if delay_ms > 0 {
                 node.submit_after(delay_ms, JobKind::Cleaner, move |node| go_on(node, work));
@@ -293,7 +338,8 @@ fn finish(node: &Arc<Node>, work: Work, offset: Offset) {
         "cleaned a log"
     );
     let mut state = node.cleaner().state.lock();
-    state.statistics.cleaned(work.round, statistics, elapsed_ms);
+    let number = work.round.number;
+    state.statistics.cleaned(number, statistics, elapsed_ms);
     state.in_progress.remove(&key(&work.partition));
     drop(state);
     let round = work.round;

@@ -36,7 +36,7 @@ impl CleanerSettings {
         }
     }
 
-    /// The settings in force, with what was altered at run time.
+    /// The settings of the start, with what was altered at run time.
     pub(super) fn in_force(node: &Node) -> CleanerSettings {
         let started = node.options().broker.cleaner;
         let sources = node.config_sources(&node.metadata().image);
@@ -44,9 +44,7 @@ impl CleanerSettings {
         given.retain(|name, _| name.starts_with("log.cleaner."));
         match BrokerValues::parse_partial(&given) {
             Ok(values) => CleanerSettings {
-                // How many there are is settled at the start, as the threads are.
                 enable: started.enable,
-                threads: started.threads,
                 ..CleanerSettings::from_values(&values)
             },
             Err(error) => {

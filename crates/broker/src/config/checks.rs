@@ -15,6 +15,15 @@ fn require(holds: bool, message: impl Into<String>) -> Check {
     }
 }
 
+/// A check that Apache Kafka makes in Scala's way.
+fn require_in_scala(holds: bool, message: impl Into<String>) -> Check {
+    if holds {
+        Ok(())
+    } else {
+        Err(Error::Requirement(message.into()))
+    }
+}
+
 /// Roles, quorum and listener names against each other.
 pub(super) fn check_roles(
     values: &BrokerValues,
@@ -200,7 +209,7 @@ pub(super) fn check_values(values: &BrokerValues, listeners: &Listeners) -> Chec
 
 fn check_log(values: &BrokerValues) -> Check {
     let at_least = |name: &str, least: i64| {
-        require(
+        require_in_scala(
             values.long_or_null(name).is_none_or(|value| value >= least),
             format!("{name} must be greater than or equal to {least}"),
         )
@@ -211,11 +220,11 @@ fn check_log(values: &BrokerValues) -> Check {
         .long_or_null("log.retention.ms")
         .or_else(|| values.long_or_null("log.retention.minutes"))
         .unwrap_or_else(|| values.long("log.retention.hours"));
-    require(
+    require_in_scala(
         retention != 0,
         "log.retention.ms must be unlimited (-1) or, greater than or equal to 1",
     )?;
-    require(
+    require_in_scala(
         values.long("log.cleaner.dedupe.buffer.size") / values.long("log.cleaner.threads").max(1)
             > 1024 * 1024,
         "log.cleaner.dedupe.buffer.size must be at least 1MB per cleaner thread.",
@@ -245,13 +254,16 @@ fn check_groups(values: &BrokerValues) -> Check {
         protocols.iter().any(|protocol| protocol == "classic"),
         "Disabling the 'classic' protocol is not supported.",
     )?;
-    const BOUNDED: [(&str, &str); 8] = [
+    const BOUNDED: [(&str, &str); 11] = [
+        ("consumer", "assignment.interval.ms"),
         ("consumer", "heartbeat.interval.ms"),
         ("consumer", "session.timeout.ms"),
+        ("share", "assignment.interval.ms"),
         ("share", "heartbeat.interval.ms"),
         ("share", "session.timeout.ms"),
         ("share", "record.lock.duration.ms"),
         ("share", "delivery.count.limit"),
+        ("streams", "assignment.interval.ms"),
         ("streams", "heartbeat.interval.ms"),
         ("streams", "session.timeout.ms"),
     ];

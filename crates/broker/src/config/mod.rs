@@ -50,6 +50,9 @@ pub enum Error {
     /// Settings that don't fit together.
     #[error("{0}")]
     Check(String),
+    /// The same, where Apache Kafka says more of it to who alters them.
+    #[error("{0}")]
+    Requirement(String),
     /// A value of one of Ottla's own settings.
     #[error("Invalid value {value} for configuration {name}: {reason}")]
     Own {

@@ -175,7 +175,9 @@ impl<C: CoordinatorState> Coordinators<C> {
         let Some(partition) = node.partitions().partition(topic_id, index) else {
             return;
         };
-        let shard = Shard::new(Arc::clone(&self.settings), partition, leader_epoch);
+        let settings = Arc::clone(&self.settings);
+        let measures = C::measures(node.metrics().coordinators());
+        let shard = Shard::new(settings, measures, partition, leader_epoch);
         self.shards.lock().insert(index, Arc::clone(&shard));
         shard.load(node);
     }

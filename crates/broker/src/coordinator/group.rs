@@ -19,6 +19,7 @@ use super::{
 };
 use crate::environment::JobKind;
 use crate::metadata_publisher::PublishedMetadata;
+use crate::metrics::{CoordinatorMetrics, RuntimeMetrics};
 use crate::node::Node;
 
 /// The topic that holds groups and their offsets.
@@ -46,6 +47,10 @@ impl GroupSettings {
         let defaults = GroupCoordinatorConfig::default();
         GroupSettings {
             decisions: Arc::new(GroupCoordinatorConfig {
+                node_id: values
+                    .long_or_null("node.id")
+                    .and_then(|id| i32::try_from(id).ok())
+                    .unwrap_or(defaults.node_id),
                 session_timeout_min_ms: values.int("group.min.session.timeout.ms"),
                 session_timeout_max_ms: values.int("group.max.session.timeout.ms"),
                 initial_rebalance_delay_ms: values.int("group.initial.rebalance.delay.ms"),
@@ -92,21 +97,8 @@ impl CoordinatorState for GroupCoordinator {
         GroupCoordinator::new(Arc::clone(&settings.decisions))
     }
 
-    fn decode(
-        key: Option<Bytes>,
-        value: Option<Bytes>,
-    ) -> Result<Option<CoordinatorRecord>, String> {
-        match CoordinatorRecord::decode(key, value) {
-            Ok(record) => Ok(Some(record)),
-            Err(ottla_coordinator::Error::UnknownRecordType { record_type }) => {
-                tracing::warn!(
-                    record_type,
-                    "records of a type that this release does not know are skipped; was the cluster downgraded?"
-                );
-                Ok(None)
-            }
-            Err(error) => Err(error.to_string()),
-        }
+    fn decode(key: Option<Bytes>, value: Option<Bytes>) -> Result<CoordinatorRecord, String> {
+        CoordinatorRecord::decode(key, value).map_err(|error| error.to_string())
     }
 
     fn encode(record: &CoordinatorRecord, now: Now) -> Result<LogRecord, String> {
@@ -116,6 +108,14 @@ impl CoordinatorState for GroupCoordinator {
             key,
             value,
         })
+    }
+
+    fn measures(metrics: &CoordinatorMetrics) -> &Arc<RuntimeMetrics> {
+        &metrics.groups.runtime
+    }
+
+    fn report(&mut self, metrics: &CoordinatorMetrics) {
+        metrics.groups.add(&self.take_counts());
     }
 
     fn observe(&mut self, metadata: &PublishedMetadata) {

@@ -81,10 +81,8 @@ impl<C: CoordinatorState> Loading<C> {
                 C::decode(key, value)
                     .map_err(|error| format!("offset {}: {error}", record.offset))
                     .map(|decoded| {
-                        if let Some(decoded) = decoded {
-                            let (now, offset) = (self.now, record.offset);
-                            self.coordinator.replay(now, offset, producer_id, &decoded);
-                        }
+                        let (now, offset) = (self.now, record.offset);
+                        self.coordinator.replay(now, offset, producer_id, &decoded);
                     })
             };
             if replayed.is_err() {

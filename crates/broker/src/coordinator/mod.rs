@@ -5,7 +5,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `state.rs` | what the runtime asks of a state |
-//! | `coordinators.rs`, `shard.rs` | the coordinators of one kind, and one partition's |
+//! | `coordinators.rs`, `shard.rs`, `shard/append.rs` | the coordinators of one kind, and one partition's |
 //! | `loader.rs`, `records.rs`, `release.rs` | states from logs, records to logs, answers when these are committed |
 //! | `group.rs`, `consumer_groups.rs`, `share_groups.rs`, `transaction.rs`, `share_state.rs` | the kinds |
 //! | `markers.rs` | the end of a transaction, carried out |
@@ -15,6 +15,8 @@ mod coordinators;
 mod group;
 mod loader;
 mod markers;
+#[cfg(test)]
+mod newer_record_tests;
 mod records;
 mod release;
 mod shard;
@@ -36,7 +38,8 @@ pub(crate) use release::{Commitment, release};
 pub(crate) use shard::{EndMarker, TransactionalWrite};
 pub use share_state::ShareStateSettings;
 pub(crate) use share_state::{
-    SHARE_GROUP_STATE_TOPIC, ShareStateCoordinators, partition_of_share_state,
+    SHARE_GROUP_STATE_TOPIC, ShareStateCoordinators, measure_share_state_write,
+    partition_of_share_state, write_share_state,
 };
 pub use transaction::TransactionSettings;
 pub(crate) use transaction::{

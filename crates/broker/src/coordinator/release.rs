@@ -6,6 +6,8 @@ use ottla_protocol::ErrorCode;
 use ottla_protocol::ids::{LeaderEpoch, Offset};
 use parking_lot::Mutex;
 
+use crate::environment::Clock;
+use crate::metrics::RuntimeMetrics;
 use crate::node::Node;
 use crate::purgatory::{DelayedOperation, try_complete_else_watch};
 use crate::replica::{Partition, Reached};
@@ -21,6 +23,34 @@ pub(crate) struct Commitment {
     pub(crate) leader_epoch: LeaderEpoch,
     /// What whoever waits hears of the partition's error.
     pub(crate) error: fn(ErrorCode) -> ErrorCode,
+    /// Measures how long is waited, where that is of interest.
+    pub(crate) purgatory_time: Option<PurgatoryTime>,
+}
+
+/// Measures how long answers of a coordinator wait.
+#[derive(Debug, Clone)]
+pub(crate) struct PurgatoryTime {
+    measures: Arc<RuntimeMetrics>,
+    clock: Arc<dyn Clock>,
+    begun_ms: i64,
+}
+
+impl PurgatoryTime {
+    /// They wait from now on.
+    pub(super) fn begin(node: &Node, measures: &Arc<RuntimeMetrics>) -> PurgatoryTime {
+        let clock = Arc::clone(&node.environment().clock);
+        PurgatoryTime {
+            measures: Arc::clone(measures),
+            begun_ms: clock.monotonic_ms(),
+            clock,
+        }
+    }
+
+    fn end(&self) {
+        let waited_ms = self.clock.monotonic_ms() - self.begun_ms;
+        let waited_ms = u64::try_from(waited_ms).unwrap_or(0);
+        self.measures.purgatory_time.record(waited_ms);
+    }
 }
 
 /// Gives the answers once everything before the offset is committed.
@@ -62,6 +92,7 @@ impl DelayedOperation for DelayedAnswers {
             offset,
             leader_epoch,
             error: told,
+            purgatory_time,
         } = &self.commitment;
         let result = match partition.reached(*offset, *leader_epoch, -1) {
             Reached::Yes => Ok(()),
@@ -70,6 +101,9 @@ impl DelayedOperation for DelayedAnswers {
             Reached::NotYet => return false,
         };
         let answers = self.answers.lock().take();
+        if let (Some(_), Some(purgatory_time)) = (&answers, purgatory_time) {
+            purgatory_time.end();
+        }
         for answer in answers.into_iter().flatten() {
             answer(result);
         }

@@ -1,5 +1,7 @@
 //! The coordinator of one partition, with the requests that wait in it.
 
+mod append;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -8,22 +10,19 @@ use ottla_coordinator::group::RequestToken;
 use ottla_coordinator::{Decision, Now};
 use ottla_log::VerificationGuard;
 use ottla_protocol::ErrorCode;
-use ottla_protocol::compression::Workspace;
 use ottla_protocol::ids::{LeaderEpoch, Offset};
 use parking_lot::{Mutex, MutexGuard};
 
+use self::append::{Change, Failure};
 use super::coordinator_error;
 use super::loader::read_state;
-use super::records::{Batching, marker_batch, to_batches};
-use super::release::{Answer, Commitment, release};
+use super::release::{Answer, Commitment, PurgatoryTime, release};
 use super::state::{CoordinatorSettings, CoordinatorState, Decided, Place, Waiter};
 use crate::environment::JobKind;
+use crate::metrics::RuntimeMetrics;
 use crate::node::Node;
-use crate::replica::{AppendContext, AppendError, Appended, Effects, Partition};
+use crate::replica::{Effects, Partition};
 use crate::timer::TimerKey;
-
-/// Which acknowledgements an append of a coordinator wants: those of all in-sync replicas.
-const REQUIRED_ACKS: i16 = -1;
 
 /// A producer's transaction that records are written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +46,7 @@ pub(crate) struct EndMarker {
 /// One partition's coordinator.
 pub(super) struct Shard<C: CoordinatorState> {
     settings: Arc<C::Settings>,
+    measures: Arc<RuntimeMetrics>,
     partition: Arc<Partition>,
     state: Mutex<State<C>>,
 }
@@ -90,20 +90,16 @@ struct Taken {
     effects: Effects,
 }
 
-/// What to append.
-enum Change<'a, C: CoordinatorState> {
-    Records(&'a [C::Record], Option<TransactionalWrite>),
-    End(&'a EndMarker),
-}
-
 impl<C: CoordinatorState> Shard<C> {
     pub(super) fn new(
         settings: Arc<C::Settings>,
+        measures: &Arc<RuntimeMetrics>,
         partition: Arc<Partition>,
         leader_epoch: LeaderEpoch,
     ) -> Arc<Shard<C>> {
         Arc::new(Shard {
             settings,
+            measures: Arc::clone(measures),
             partition,
             state: Mutex::new(State::Loading(leader_epoch)),
         })
@@ -130,9 +126,15 @@ impl<C: CoordinatorState> Shard<C> {
     /// Reads the partition's log in the background; requests are put off meanwhile.
     pub(super) fn load(self: &Arc<Self>, node: &Arc<Node>) {
         let shard = Arc::clone(self);
+        let begun_ms = node.environment().clock.monotonic_ms();
         node.submit(JobKind::ColdRead, move |node| {
             match read_state::<C>(&shard.partition, &shard.settings, now(node)) {
-                Ok((coordinator, end_offset)) => shard.activate(node, coordinator, end_offset),
+                Ok((coordinator, end_offset)) => {
+                    shard.activate(node, coordinator, end_offset);
+                    let clock = &node.environment().clock;
+                    let load_time = milliseconds(begun_ms, clock.monotonic_ms());
+                    shard.measures.load_time.record(clock.wall_ms(), load_time);
+                }
                 // Another broker has been made leader: this shard is about to be dropped.
                 Err(_) if shard.partition.read_lock().check_leader(-1)
                     == Err(ErrorCode::NOT_LEADER_OR_FOLLOWER) => {}
@@ -185,6 +187,7 @@ impl<C: CoordinatorState> Shard<C> {
             offset: end_offset,
             leader_epoch,
             error: coordinator_error,
+            purgatory_time: None,
         };
         // What was loaded may not be committed yet, and need not be for long.
         release(node, commitment, answers, i64::MAX);
@@ -205,7 +208,7 @@ impl<C: CoordinatorState> Shard<C> {
         decide: impl FnOnce(&mut C, Now) -> Decided<C, R>,
         answer: impl FnOnce(Result<R, ErrorCode>) + Send + 'static,
     ) {
-        let mut state = self.state.lock();
+        let (mut state, entered_ms) = self.enter(node);
         let active = match state.active() {
             Ok(active) => active,
             Err(error) => {
@@ -225,7 +228,7 @@ impl<C: CoordinatorState> Shard<C> {
         let own: Answer = Box::new(move |result| answer(result.map(|()| response)));
         let change = Change::Records(&records, write);
         let taken = self.take(node, active, &change, released);
-        self.finish(node, state, (taken, vec![own]));
+        self.finish(node, (state, entered_ms), (taken, vec![own]));
     }
 
     pub(super) fn park(
@@ -235,7 +238,7 @@ impl<C: CoordinatorState> Shard<C> {
         decide: impl FnOnce(&mut C, Now, RequestToken) -> Decided<C, ()>,
         waiter: Waiter<C>,
     ) {
-        let mut state = self.state.lock();
+        let (mut state, entered_ms) = self.enter(node);
         let active = match state.active() {
             Ok(active) => active,
             Err(error) => {
@@ -249,7 +252,7 @@ impl<C: CoordinatorState> Shard<C> {
         let decided = decide(&mut active.coordinator, now(node), token);
         let change = Change::Records(&decided.records, None);
         let taken = self.take(node, active, &change, decided.released);
-        self.finish(node, state, (taken, Vec::new()));
+        self.finish(node, (state, entered_ms), (taken, Vec::new()));
     }
 
     pub(super) fn end_transaction(
@@ -258,7 +261,7 @@ impl<C: CoordinatorState> Shard<C> {
         marker: &EndMarker,
         answer: impl FnOnce(Result<(), ErrorCode>) + Send + 'static,
     ) {
-        let mut state = self.state.lock();
+        let (mut state, entered_ms) = self.enter(node);
         let active = match state.active() {
             Ok(active) => active,
             Err(error) => {
@@ -268,13 +271,13 @@ impl<C: CoordinatorState> Shard<C> {
             }
         };
         let taken = self.take(node, active, &Change::End(marker), Vec::new());
-        self.finish(node, state, (taken, vec![Box::new(answer)]));
+        self.finish(node, (state, entered_ms), (taken, vec![Box::new(answer)]));
     }
 
     /// Does what has become due.
     fn run_timers(self: &Arc<Self>, node: &Arc<Node>) {
         loop {
-            let mut state = self.state.lock();
+            let (mut state, entered_ms) = self.enter(node);
             let Ok(active) = state.active() else {
                 return;
             };
@@ -286,8 +289,19 @@ impl<C: CoordinatorState> Shard<C> {
             };
             let change = Change::Records(&decided.records, None);
             let taken = self.take(node, active, &change, decided.released);
-            self.finish(node, state, (taken, Vec::new()));
+            self.finish(node, (state, entered_ms), (taken, Vec::new()));
         }
+    }
+
+    /// Takes the partition's lock, and says since when it is held.
+    fn enter(&self, node: &Node) -> (MutexGuard<'_, State<C>>, i64) {
+        let clock = &node.environment().clock;
+        let came_ms = clock.monotonic_ms();
+        let state = self.measures.wait(|| self.state.lock());
+        let entered_ms = clock.monotonic_ms();
+        let queue_time = &self.measures.queue_time;
+        queue_time.record(milliseconds(came_ms, entered_ms));
+        (state, entered_ms)
     }
 
     /// Appends what was decided and replays it, before the next decision.
@@ -298,6 +312,7 @@ impl<C: CoordinatorState> Shard<C> {
         change: &Change<'_, C>,
         released: Vec<C::Released>,
     ) -> Result<Taken, Failure> {
+        active.coordinator.report(node.metrics().coordinators());
         let effects = match change {
             Change::Records([], _) => Effects::default(),
             Change::Records(records, write) => self.append(node, active, (records, *write))?,
@@ -311,6 +326,7 @@ impl<C: CoordinatorState> Shard<C> {
                 offset: active.end_offset,
                 leader_epoch: active.leader_epoch,
                 error: coordinator_error,
+                purgatory_time: Some(PurgatoryTime::begin(node, &self.measures)),
             },
             effects,
         })
@@ -349,107 +365,16 @@ impl<C: CoordinatorState> Shard<C> {
         answers
     }
 
-    fn append(
-        &self,
-        node: &Arc<Node>,
-        active: &mut Active<C>,
-        (records, write): (&[C::Record], Option<TransactionalWrite>),
-    ) -> Result<Effects, Failure> {
-        let now = now(node);
-        let batching = Batching {
-            compression: self.settings.compression(),
-            now,
-            batch_bytes_max: {
-                let replica = self.partition.read_lock();
-                usize::try_from(replica.settings().topic.max_message_bytes).unwrap_or(0)
-            },
-            write,
-        };
-        let batches = to_batches::<C>(records, &batching).map_err(Failure::Reload)?;
-        let appended = self
-            .write(
-                batches,
-                now,
-                (-1, write.and_then(|write| write.verification)),
-            )
-            .map_err(|error| self.failure(node, &error, write.is_some()))?;
-        let producer_id = write.map(|write| write.producer_id);
-        for (offset, record) in (appended.base_offset..).zip(records) {
-            active.coordinator.replay(now, offset, producer_id, record);
-        }
-        active.end_offset = appended.required_offset;
-        active.leader_epoch = appended.leader_epoch;
-        Ok(appended.effects)
-    }
-
-    fn append_marker(
-        &self,
-        node: &Arc<Node>,
-        active: &mut Active<C>,
-        marker: &EndMarker,
-    ) -> Result<Effects, Failure> {
-        let now = now(node);
-        let batch = marker_batch(marker, now.wall_ms).map_err(Failure::Refused)?;
-        let appended = self
-            .write(batch, now, (marker.transaction_version, None))
-            .map_err(|error| self.failure(node, &error, true))?;
-        active
-            .coordinator
-            .replay_end_transaction(marker.producer_id, marker.committed);
-        active.end_offset = appended.required_offset;
-        active.leader_epoch = appended.leader_epoch;
-        Ok(appended.effects)
-    }
-
-    fn write(
-        &self,
-        mut batches: Vec<u8>,
-        now: Now,
-        (transaction_version, verification): (i16, Option<VerificationGuard>),
-    ) -> Result<Appended, AppendError> {
-        let mut workspace = Workspace::new();
-        let mut context = AppendContext {
-            topic: self.partition.topic(),
-            partition: self.partition.index(),
-            produce_version: None,
-            required_acks: REQUIRED_ACKS,
-            now_ms: now.wall_ms,
-            transaction_version,
-            verification,
-            workspace: &mut workspace,
-        };
-        self.partition.append_as_leader(&mut batches, &mut context)
-    }
-
-    /// What a failed append means: one that the producer is to blame for leaves the state as it is.
-    fn failure(&self, node: &Arc<Node>, error: &AppendError, is_transactional: bool) -> Failure {
-        let is_producers_fault = matches!(
-            error.code,
-            ErrorCode::INVALID_PRODUCER_EPOCH
-                | ErrorCode::INVALID_TXN_STATE
-                | ErrorCode::TRANSACTION_COORDINATOR_FENCED
-                | ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER
-        );
-        if is_transactional && is_producers_fault {
-            return Failure::Refused(error.code);
-        }
-        node.note_append_error(error);
-        tracing::warn!(
-            topic = %self.partition.topic(),
-            partition = self.partition.index(),
-            error = %error.code,
-            "a coordinator's decision could not be appended: the partition is loaded again"
-        );
-        Failure::Reload(coordinator_error(error.code))
-    }
-
     /// Lets the lock go, and the answers wait; after a failed append, drops the state.
     fn finish(
         self: &Arc<Self>,
         node: &Arc<Node>,
-        mut state: MutexGuard<'_, State<C>>,
+        (mut state, entered_ms): (MutexGuard<'_, State<C>>, i64),
         (taken, own): (Result<Taken, Failure>, Vec<Answer>),
     ) {
+        let decided_ms = node.environment().clock.monotonic_ms();
+        let processing_time = &self.measures.processing_time;
+        processing_time.record(milliseconds(entered_ms, decided_ms));
         let error = match taken {
             Ok(Taken {
                 mut answers,
@@ -514,14 +439,6 @@ impl<C: CoordinatorState> Shard<C> {
     }
 }
 
-/// Why a decision did not come to the log.
-enum Failure {
-    /// The log could not take it: state and log may differ.
-    Reload(ErrorCode),
-    /// The log refuses the producer: nothing has changed.
-    Refused(ErrorCode),
-}
-
 impl<C: CoordinatorState> State<C> {
     fn active(&mut self) -> Result<&mut Active<C>, ErrorCode> {
         match self {
@@ -552,6 +469,10 @@ impl<C: CoordinatorState> Active<C> {
             waiter(Err(error));
         }
     }
+}
+
+fn milliseconds(from_ms: i64, to_ms: i64) -> u64 {
+    u64::try_from(to_ms - from_ms).unwrap_or(0)
 }
 
 fn now(node: &Node) -> Now {

@@ -1,14 +1,14 @@
 //! The state of share groups' partitions as the runtime keeps it: each in its partition of `__share_group_state`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use ottla_coordinator::Now;
 use ottla_coordinator::group::RequestToken;
 use ottla_coordinator::share_state::{
-    Released, SharePartition, ShareStateConfig, ShareStateCoordinator, ShareStateRecord,
-    partition_for,
+    Decision, Refusal, Released, SharePartition, ShareStateConfig, ShareStateCoordinator,
+    ShareStateRecord, WriteState, partition_for,
 };
 use ottla_metadata::config::BrokerValues;
 use ottla_metadata::image::{MetadataDelta, MetadataImage};
@@ -20,6 +20,7 @@ use super::state::{CoordinatorSettings, CoordinatorState, Decided, LogRecord, Pl
 use super::{Coordinators, compression_of};
 use crate::environment::JobKind;
 use crate::metadata_publisher::PublishedMetadata;
+use crate::metrics::{CoordinatorMetrics, RuntimeMetrics};
 use crate::node::Node;
 
 /// The topic that holds how far share groups are.
@@ -89,14 +90,8 @@ impl CoordinatorState for ShareStateCoordinator {
         ShareStateCoordinator::new(Arc::clone(&settings.decisions))
     }
 
-    /// Whatever this release does not know, it must not pass over: records would be delivered again.
-    fn decode(
-        key: Option<Bytes>,
-        value: Option<Bytes>,
-    ) -> Result<Option<ShareStateRecord>, String> {
-        ShareStateRecord::decode(key, value)
-            .map(Some)
-            .map_err(|error| error.to_string())
+    fn decode(key: Option<Bytes>, value: Option<Bytes>) -> Result<ShareStateRecord, String> {
+        ShareStateRecord::decode(key, value).map_err(|error| error.to_string())
     }
 
     fn encode(record: &ShareStateRecord, now: Now) -> Result<LogRecord, String> {
@@ -106,6 +101,10 @@ impl CoordinatorState for ShareStateCoordinator {
             key,
             value,
         })
+    }
+
+    fn measures(metrics: &CoordinatorMetrics) -> &Arc<RuntimeMetrics> {
+        &metrics.share.runtime
     }
 
     fn observe(&mut self, metadata: &PublishedMetadata) {
@@ -164,10 +163,22 @@ fn prune(node: &Node, place: Place, offset: Offset) {
             %error,
             "redundant records could not be deleted"
         );
+        return;
     }
+    let measures = &node.metrics().coordinators().share;
+    measures.pruned(place.partition, offset.0);
 }
 
 impl ShareStateCoordinators {
+    /// How many partitions are `active`, `loading` or `failed`.
+    pub(crate) fn partition_states(&self) -> BTreeMap<&'static str, u64> {
+        let mut states = BTreeMap::new();
+        for (state, _) in self.look(|_| ()) {
+            *states.entry(state).or_default() += 1;
+        }
+        states
+    }
+
     /// Takes note of who leads what by now, and of topics that are gone.
     pub(crate) fn metadata_applied(
         &self,
@@ -190,6 +201,29 @@ impl ShareStateCoordinators {
                 node.share_states().decide(node, partition, decide, |_| {});
             });
         }
+    }
+}
+
+/// Decides about a write, and counts it.
+pub(crate) fn write_share_state(
+    node: &Node,
+    coordinator: &ShareStateCoordinator,
+    now: Now,
+    (partition, write): (&SharePartition, &WriteState),
+) -> Decision<Result<(), Refusal>> {
+    node.metrics().coordinators().share.writes.add(1);
+    coordinator.write(now, partition, write)
+}
+
+/// Measures how long a write takes, from now until it is called.
+pub(crate) fn measure_share_state_write(node: &Arc<Node>) -> impl FnOnce() + Send + use<> {
+    let node = Arc::clone(node);
+    let begun_ms = node.environment().clock.monotonic_ms();
+    move || {
+        let clock = &node.environment().clock;
+        let latency_ms = u64::try_from(clock.monotonic_ms() - begun_ms).unwrap_or(0);
+        let measures = &node.metrics().coordinators().share;
+        measures.write_latency.record(clock.wall_ms(), latency_ms);
     }
 }
 

@@ -266,3 +266,35 @@ fn with_a_topic_its_share_state_goes() {
     });
     assert_eq!(read.unwrap_err().error, ErrorCode::INVALID_REQUEST);
 }
+
+#[test]
+fn writes_and_deleted_records_are_counted() {
+    const METRICS: &str = "kafka_server_share_coordinator_metrics";
+    let (node, connection, topic_id) = node();
+    join(&node, &connection, topic_id);
+    let shown = |node: &TestNode, name: &str| node.metric(&format!("{METRICS}_{name}"));
+    assert_eq!(shown(&node, "write_total"), Some(0.0));
+    assert!(shown(&node, "write_latency_avg").unwrap().is_nan());
+    for offset in 0..5 {
+        let written = wait(&node, |answer| {
+            let write = acknowledged(offset);
+            share_persister::write(node.node(), partition(topic_id), write, answer);
+        });
+        assert_eq!(written, Ok(()));
+    }
+    // Time stands still while a test's node writes.
+    assert_eq!(shown(&node, "write_total"), Some(5.0));
+    assert_eq!(shown(&node, "write_latency_max"), Some(0.0));
+    assert_eq!(shown(&node, "num_partitions{state=\"active\"}"), Some(3.0));
+    let index = crate::coordinator::partition_of_share_state(node.node(), &partition(topic_id));
+    let pruned =
+        format!("last_pruned_offset{{topic=\"__share_group_state\",partition=\"{index}\"}}");
+    assert_eq!(shown(&node, &pruned), None);
+    node.advance(600_000);
+    assert!(shown(&node, &pruned).unwrap() > 0.0);
+    // Once for the member, once for the partitions that it can be given by then; as in Apache Kafka.
+    assert_eq!(
+        node.metric("kafka_server_group_coordinator_metrics_share_group_rebalance_count"),
+        Some(2.0)
+    );
+}

@@ -11,6 +11,7 @@ use ottla_protocol::compression::Compression;
 use ottla_protocol::ids::LeaderEpoch;
 
 use crate::metadata_publisher::PublishedMetadata;
+use crate::metrics::{CoordinatorMetrics, RuntimeMetrics};
 use crate::node::Node;
 
 /// What the state decides.
@@ -48,14 +49,21 @@ pub(crate) trait CoordinatorState: Send + Sized + 'static {
     /// The state of a partition without records.
     fn empty(settings: &Self::Settings) -> Self;
 
-    /// A record of the log; none if it is of a type that may be skipped.
+    /// A record of the log.
     ///
     /// # Errors
-    /// If it is not a record of this release: the partition must not be served.
-    fn decode(key: Option<Bytes>, value: Option<Bytes>) -> Result<Option<Self::Record>, String>;
+    /// If it is not a record of this release. Apache Kafka passes over types that it does not know; here the partition is
+    /// not served then: whatever such a record says, to decide without it would be to decide wrongly.
+    fn decode(key: Option<Bytes>, value: Option<Bytes>) -> Result<Self::Record, String>;
 
     /// The record for the log.
     fn encode(record: &Self::Record, now: Now) -> Result<LogRecord, String>;
+
+    /// What is measured of the coordinators of this kind.
+    fn measures(metrics: &CoordinatorMetrics) -> &Arc<RuntimeMetrics>;
+
+    /// Hands on what it has counted since it was asked last.
+    fn report(&mut self, _: &CoordinatorMetrics) {}
 
     /// Takes note of the metadata that the next decision is made under.
     fn observe(&mut self, _: &PublishedMetadata) {}

@@ -8,14 +8,18 @@ use ottla_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use ottla_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
+use ottla_protocol::messages::offset_delete_request::{
+    OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
+};
 use ottla_protocol::messages::offset_fetch_request::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopics,
 };
 use ottla_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use ottla_protocol::messages::{
-    CreateTopicsRequest, DeleteTopicsRequest, FindCoordinatorRequest, HeartbeatRequest,
-    JoinGroupRequest, JoinGroupResponse, ListGroupsRequest, OffsetCommitRequest,
-    OffsetFetchRequest, SyncGroupRequest,
+    ConsumerGroupHeartbeatRequest, CreateTopicsRequest, DeleteTopicsRequest,
+    FindCoordinatorRequest, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse,
+    ListGroupsRequest, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest,
+    SyncGroupRequest,
 };
 
 use crate::testing::{TestConnection, TestNode};
@@ -28,7 +32,11 @@ const SETTINGS: &[(&str, &str)] = &[
 
 /// A node with a topic and a coordinator, and a connection to it.
 fn node() -> (TestNode, TestConnection) {
-    let node = TestNode::start_with(7, SETTINGS);
+    node_with(SETTINGS)
+}
+
+fn node_with(settings: &[(&str, &str)]) -> (TestNode, TestConnection) {
+    let node = TestNode::start_with(7, settings);
     let connection = node.connect();
     let request = CreateTopicsRequest {
         topics: vec![CreatableTopic {
@@ -284,4 +292,132 @@ fn a_broker_that_does_not_coordinate_says_so() {
     let connection = node.connect();
     let response = node.ask(&connection, &join_request(""), 9);
     assert_eq!(response.error_code, ErrorCode::NOT_COORDINATOR.0);
+}
+
+/// What the metrics of the group coordinator show.
+fn measured(node: &TestNode, name: &str) -> f64 {
+    let name = format!("kafka_server_group_coordinator_metrics_{name}");
+    let shown = node.metric(&name);
+    shown.unwrap_or_else(|| panic!("{name} is not shown"))
+}
+
+fn is_near(value: f64, expected: f64) -> bool {
+    (value - expected).abs() < 1e-9
+}
+
+#[test]
+fn what_groups_do_is_counted() {
+    let (node, connection) = node();
+    let joined = join(&node, &connection);
+    assert!(is_near(
+        measured(&node, "group_completed_rebalance_count"),
+        0.0
+    ));
+    sync(&node, &connection, &joined);
+    assert_eq!(commit(&node, &connection, &joined, 5), ErrorCode::NONE);
+    assert_eq!(commit(&node, &connection, &joined, 6), ErrorCode::NONE);
+    // A commit that is refused is none.
+    let stale = JoinGroupResponse {
+        generation_id: 7,
+        ..joined.clone()
+    };
+    assert_eq!(
+        commit(&node, &connection, &stale, 6),
+        ErrorCode::ILLEGAL_GENERATION
+    );
+    assert!(is_near(measured(&node, "offset_commit_count"), 2.0));
+    assert!(is_near(
+        measured(&node, "group_completed_rebalance_count"),
+        1.0
+    ));
+    node.advance(11_000);
+    let request = OffsetDeleteRequest {
+        group_id: "group".into(),
+        topics: vec![OffsetDeleteRequestTopic {
+            name: "topic".into(),
+            partitions: vec![OffsetDeleteRequestPartition { partition_index: 0 }],
+        }],
+    };
+    assert_eq!(node.ask(&connection, &request, 0).error_code, 0);
+    assert!(is_near(measured(&node, "offset_deletion_count"), 1.0));
+    assert!(is_near(measured(&node, "offset_expiration_count"), 0.0));
+    // Two in the eleven seconds since the first look.
+    assert!(is_near(measured(&node, "offset_commit_rate"), 2.0 / 11.0));
+}
+
+#[test]
+fn offsets_that_expire_are_counted() {
+    let settings = [
+        ("offsets.retention.minutes", "1"),
+        ("offsets.retention.check.interval.ms", "1000"),
+    ];
+    let (node, connection) = node_with(&[SETTINGS, &settings].concat());
+    let joined = join(&node, &connection);
+    sync(&node, &connection, &joined);
+    assert_eq!(commit(&node, &connection, &joined, 5), ErrorCode::NONE);
+    node.advance(11_000);
+    assert!(is_near(measured(&node, "offset_expiration_count"), 0.0));
+    node.advance(61_000);
+    assert!(is_near(measured(&node, "offset_expiration_count"), 1.0));
+    assert!(is_near(measured(&node, "offset_deletion_count"), 0.0));
+    assert!(is_near(
+        measured(&node, "group_count{protocol=\"classic\"}"),
+        0.0
+    ));
+}
+
+#[test]
+fn a_rebalance_of_a_consumer_group_is_an_epoch_that_a_member_brings() {
+    let (node, connection) = node();
+    let request = ConsumerGroupHeartbeatRequest {
+        group_id: "group".into(),
+        member_id: "member".into(),
+        rebalance_timeout_ms: 60_000,
+        subscribed_topic_names: Some(vec!["topic".into()]),
+        topic_partitions: Some(Vec::new()),
+        ..ConsumerGroupHeartbeatRequest::default()
+    };
+    let response = node.ask(&connection, &request, 1);
+    assert_eq!(response.error_code, 0, "{:?}", response.error_message);
+    assert!(is_near(
+        measured(&node, "consumer_group_rebalance_count"),
+        1.0
+    ));
+    let request = ConsumerGroupHeartbeatRequest {
+        member_epoch: -1,
+        subscribed_topic_names: None,
+        topic_partitions: None,
+        ..request
+    };
+    assert_eq!(node.ask(&connection, &request, 1).error_code, 0);
+    assert!(is_near(
+        measured(&node, "consumer_group_rebalance_count"),
+        1.0
+    ));
+    assert!(is_near(
+        measured(&node, "consumer_group_count{state=\"Empty\"}"),
+        1.0
+    ));
+}
+
+#[test]
+fn loading_and_deciding_are_measured() {
+    let (node, connection) = node();
+    join(&node, &connection);
+    let node = node.restart();
+    let connection = node.connect();
+    find_coordinator(&node, &connection);
+    for partitions in [("active", 3.0), ("loading", 0.0), ("failed", 0.0)] {
+        let name = format!("num_partitions{{state=\"{}\"}}", partitions.0);
+        assert!(is_near(measured(&node, &name), partitions.1));
+    }
+    // In a test time stands still while a job runs.
+    assert!(is_near(measured(&node, "partition_load_time_max"), 0.0));
+    assert!(is_near(measured(&node, "event_queue_size"), 0.0));
+    let joined = join(&node, &connection);
+    sync(&node, &connection, &joined);
+    node.advance(1_000);
+    assert!(measured(&node, "batch_flush_rate") > 0.0);
+    node.advance(120_000);
+    assert!(measured(&node, "partition_load_time_avg").is_nan());
 }

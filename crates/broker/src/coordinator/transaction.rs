@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use super::state::{CoordinatorSettings, CoordinatorState, Decided, LogRecord, Place};
 use super::{Coordinators, markers};
 use crate::metadata_publisher::PublishedMetadata;
+use crate::metrics::{CoordinatorMetrics, RuntimeMetrics};
 use crate::node::Node;
 
 /// The topic that holds transactional ids and their transactions.
@@ -98,14 +99,8 @@ impl CoordinatorState for TransactionCoordinator {
         TransactionCoordinator::new(Arc::clone(&settings.decisions))
     }
 
-    /// Whatever this release does not know, it must not pass over: an id could have two owners.
-    fn decode(
-        key: Option<Bytes>,
-        value: Option<Bytes>,
-    ) -> Result<Option<TransactionRecord>, String> {
-        TransactionRecord::decode(key, value)
-            .map(Some)
-            .map_err(|error| error.to_string())
+    fn decode(key: Option<Bytes>, value: Option<Bytes>) -> Result<TransactionRecord, String> {
+        TransactionRecord::decode(key, value).map_err(|error| error.to_string())
     }
 
     fn encode(record: &TransactionRecord, now: Now) -> Result<LogRecord, String> {
@@ -115,6 +110,10 @@ impl CoordinatorState for TransactionCoordinator {
             key,
             value,
         })
+    }
+
+    fn measures(metrics: &CoordinatorMetrics) -> &Arc<RuntimeMetrics> {
+        &metrics.transactions
     }
 
     fn observe(&mut self, metadata: &PublishedMetadata) {

@@ -12,7 +12,7 @@ type Window = Box<[AtomicU32]>;
 
 /// Counts values in two windows of time, the current one and the one before; quantiles look at both.
 #[derive(Debug, Default)]
-pub(super) struct Distribution {
+pub(crate) struct Distribution {
     count: AtomicU64,
     /// Made at the first value, since most APIs are never called.
     windows: OnceLock<[Window; 2]>,
@@ -20,7 +20,8 @@ pub(super) struct Distribution {
 }
 
 impl Distribution {
-    pub(super) fn record(&self, value: u64) {
+    /// Takes a value in.
+    pub(crate) fn record(&self, value: u64) {
         self.count.fetch_add(1, Ordering::Relaxed);
         let windows = self.windows.get_or_init(|| [new_window(), new_window()]);
         let current = usize::from(self.current.load(Ordering::Relaxed) % 2 == 1);

@@ -7,6 +7,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
+use super::distribution::Distribution;
 use super::gauges::{LogGauges, NodeGauges};
 use super::{Metrics, RequestMetrics, TopicMetrics};
 
@@ -25,13 +26,15 @@ impl Collector for Exposition {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
         self.topics(&mut encoder)?;
         self.requests(&mut encoder)?;
+        super::coordinators::coordinators(&mut encoder, &self.0)?;
         if let Some(source) = self.0.source() {
             let gauges = source.node_gauges();
             node(&mut encoder, &gauges)?;
             super::waiting::purgatories(&mut encoder, &gauges)?;
             super::waiting::connections(&mut encoder, &gauges, &self.0)?;
             super::waiting::groups(&mut encoder, &gauges.groups)?;
-            super::share_groups::share_groups(&mut encoder, &gauges.share_groups)?;
+            super::coordinators::partitions(&mut encoder, "share", &gauges.share_coordinators)?;
+            super::share_groups::share_groups(&mut encoder, &gauges.share_groups, &self.0)?;
             super::cleaner::cleaner(&mut encoder, &gauges.cleaner)?;
             logs(&mut encoder, &source.log_gauges())?;
         }
@@ -114,7 +117,6 @@ impl Exposition {
     }
 }
 
-/// As the JMX exporter shows Kafka's histograms: a gauge by quantile, and a count.
 fn distributions(
     encoder: &mut DescriptorEncoder<'_>,
     called: &[&RequestMetrics],
@@ -124,29 +126,50 @@ fn distributions(
     };
     for (index, (last, _, _)) in first.distributions().into_iter().enumerate() {
         let name = format!("kafka_network_requestmetrics_{last}");
-        let mut family = encoder.encode_descriptor(
-            &name,
-            "Recent requests, by quantile",
-            None,
-            MetricType::Gauge,
+        let of_requests: Vec<_> = called
+            .iter()
+            .map(|request| {
+                let (_, unit, distribution) = request.distributions()[index];
+                (vec![("request", request.name())], unit, distribution)
+            })
+            .collect();
+        histogram(
+            encoder,
+            (&name, "Recent requests, by quantile"),
+            &of_requests,
         )?;
-        for request in called {
-            let (_, unit, distribution) = request.distributions()[index];
-            for (share, value) in QUANTILES.into_iter().zip(distribution.quantiles(QUANTILES)) {
-                let share = share.to_string();
-                family
-                    .encode_family(&[("request", request.name()), ("quantile", share.as_str())])?
-                    .encode_gauge(&(value * unit))?;
-            }
-        }
-        let name = format!("{name}_count");
-        let mut family =
-            encoder.encode_descriptor(&name, "Requests ever", None, MetricType::Gauge)?;
-        for request in called {
-            let count = i64::try_from(request.distributions()[index].2.count()).unwrap_or(i64::MAX);
+    }
+    Ok(())
+}
+
+/// A distribution with its labels, and what one unit of its values is in the shown unit.
+type Measured<'a> = (Vec<(&'a str, &'a str)>, f64, &'a Distribution);
+
+/// Distributions of one name: as the JMX exporter shows Kafka's histograms, a gauge by quantile, and a count.
+pub(super) fn histogram(
+    encoder: &mut DescriptorEncoder<'_>,
+    (name, help): (&str, &str),
+    distributions: &[Measured<'_>],
+) -> Result<(), Error> {
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    for (labels, unit, distribution) in distributions {
+        for (share, value) in QUANTILES.into_iter().zip(distribution.quantiles(QUANTILES)) {
+            let share = share.to_string();
+            let mut labels = labels.clone();
+            labels.push(("quantile", share.as_str()));
             family
-                .encode_family(&[("request", request.name())])?
-                .encode_gauge(&count)?;
+                .encode_family(&labels)?
+                .encode_gauge(&(value * unit))?;
+        }
+    }
+    let name = format!("{name}_count");
+    let mut family = encoder.encode_descriptor(&name, "Values ever", None, MetricType::Gauge)?;
+    for (labels, _, distribution) in distributions {
+        let count = signed(distribution.count());
+        if labels.is_empty() {
+            family.encode_gauge(&count)?;
+        } else {
+            family.encode_family(labels)?.encode_gauge(&count)?;
         }
     }
     Ok(())
@@ -157,6 +180,17 @@ pub(super) fn gauge(
     name: &str,
     help: &str,
     value: i64,
+) -> Result<(), Error> {
+    encoder
+        .encode_descriptor(name, help, None, MetricType::Gauge)?
+        .encode_gauge(&value)
+}
+
+pub(super) fn float_gauge(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    value: f64,
 ) -> Result<(), Error> {
     encoder
         .encode_descriptor(name, help, None, MetricType::Gauge)?

@@ -1,5 +1,6 @@
 //! Sizes and offsets, asked of the node when `/metrics` is read.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use crate::cleaner::CleanerGauges;
@@ -42,6 +43,8 @@ pub struct NodeGauges {
     pub connections: Vec<(String, ListenerConnections)>,
     /// Groups and their offsets.
     pub groups: GroupSizes,
+    /// Partitions of the share coordinators' topic by whether they are `active`, `loading` or `failed`.
+    pub share_coordinators: BTreeMap<&'static str, u64>,
     /// Share sessions and share partitions.
     pub share_groups: ShareGauges,
     /// The log cleaner.

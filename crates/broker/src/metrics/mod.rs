@@ -6,6 +6,7 @@
 //! [`GaugeSource`].
 
 mod cleaner;
+mod coordinators;
 mod distribution;
 mod exposition;
 mod gauges;
@@ -13,7 +14,9 @@ pub mod http;
 mod node_gauges;
 mod process;
 mod rate;
+mod recent;
 mod request;
+mod share;
 mod share_groups;
 #[cfg(test)]
 mod tests;
@@ -28,8 +31,10 @@ use ottla_protocol::ApiKey;
 use parking_lot::{Mutex, RwLock};
 use prometheus_client::registry::Registry;
 
+pub(crate) use coordinators::{CoordinatorMetrics, RuntimeMetrics};
 pub use gauges::{GaugeSource, LogGauges, NodeGauges};
 pub use request::{RequestMetrics, RequestTimes};
+pub(crate) use share::{ShareMetrics, SharePartitionMetrics, SharePartitionName};
 pub use topic::{Counter, TopicMetrics};
 
 /// For how long at least a measured time takes part in the quantiles, in milliseconds.
@@ -43,6 +48,8 @@ pub struct Metrics {
     requests: Vec<RequestMetrics>,
     fetch_consumer: RequestMetrics,
     fetch_follower: RequestMetrics,
+    coordinators: CoordinatorMetrics,
+    share_groups: ShareMetrics,
     source: RwLock<Option<Weak<dyn GaugeSource>>>,
     window_started_ms: AtomicI64,
     /// When this is read.
@@ -61,6 +68,8 @@ impl Default for Metrics {
                 .collect(),
             fetch_consumer: RequestMetrics::new(ApiKey::Fetch, "FetchConsumer"),
             fetch_follower: RequestMetrics::new(ApiKey::Fetch, "FetchFollower"),
+            coordinators: CoordinatorMetrics::default(),
+            share_groups: ShareMetrics::default(),
             source: RwLock::default(),
             window_started_ms: AtomicI64::new(i64::MIN),
             now_ms: AtomicI64::new(0),
@@ -103,6 +112,16 @@ impl Metrics {
         }
     }
 
+    /// The measures of the coordinators.
+    pub(crate) fn coordinators(&self) -> &CoordinatorMetrics {
+        &self.coordinators
+    }
+
+    /// The measures of share groups.
+    pub(crate) fn share_groups(&self) -> &ShareMetrics {
+        &self.share_groups
+    }
+
     /// Says whom to ask for sizes and offsets.
     pub fn set_source(&self, source: Weak<dyn GaugeSource>) {
         *self.source.write() = Some(source);
@@ -125,8 +144,12 @@ impl Metrics {
 
     /// By how much a total grows in a second.
     fn rate(&self, name: String, total: u64) -> f64 {
-        let now_ms = self.now_ms.load(Ordering::Relaxed);
-        self.rates.lock().rate(name, total, now_ms)
+        self.rates.lock().rate(name, total, self.now_ms())
+    }
+
+    /// When this is read, by the wall clock.
+    fn now_ms(&self) -> i64 {
+        self.now_ms.load(Ordering::Relaxed)
     }
 
     fn source(&self) -> Option<Arc<dyn GaugeSource>> {
@@ -144,6 +167,8 @@ impl Metrics {
         if now_ms.saturating_sub(started) >= WINDOW_MS {
             self.window_started_ms.store(now_ms, Ordering::Relaxed);
             self.all_requests().for_each(RequestMetrics::rotate);
+            self.coordinators.rotate();
+            self.share_groups.rotate();
         }
     }
 }

@@ -27,6 +27,7 @@ impl GaugeSource for Node {
                 .map(|(listener, connections)| (listener.to_string(), connections))
                 .collect(),
             groups: self.groups().sizes(),
+            share_coordinators: self.share_states().partition_states(),
             share_groups: self.share_groups().gauges(),
             cleaner: self.cleaner_gauges(),
             ..NodeGauges::default()

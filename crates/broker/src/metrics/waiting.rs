@@ -173,13 +173,5 @@ pub(super) fn groups(encoder: &mut DescriptorEncoder<'_>, sizes: &GroupSizes) ->
             }),
         )?;
     }
-    labelled(
-        encoder,
-        &format!("{METRICS}_num_partitions"),
-        "Partitions of the groups' topic coordinated here",
-        ["active", "loading", "failed"].map(|state| {
-            let count = sizes.partitions.get(state).copied().unwrap_or(0);
-            ([("state", state)], signed(count))
-        }),
-    )
+    super::coordinators::partitions(encoder, "group", &sizes.partitions)
 }

@@ -68,8 +68,6 @@ pub struct SharePartitionGauges {
     pub in_flight_records: u64,
     /// Batches in flight.
     pub in_flight_batches: u64,
-    /// Records whose lock ran out.
-    pub lock_timeouts: u64,
 }
 
 impl super::ShareGroups {

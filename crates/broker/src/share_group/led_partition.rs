@@ -11,8 +11,8 @@ use parking_lot::Mutex;
 use super::counts::SharePartitionGauges;
 use super::settings::{OffsetReset, offset_reset};
 use super::{ShareKey, limits, wake};
-use crate::environment::JobKind;
-use crate::metrics::Counter;
+use crate::environment::{Clock, JobKind};
+use crate::metrics::{SharePartitionMetrics, SharePartitionName};
 use crate::node::Node;
 use crate::purgatory::Watchers;
 use crate::replica::share_partition::{
@@ -69,22 +69,40 @@ pub(crate) struct LedSharePartition {
     is_fetching: AtomicBool,
     inner: Mutex<Inner>,
     loading_since_ms: i64,
-    lock_timeouts: Counter,
+    measures: Arc<SharePartitionMetrics>,
 }
 
 /// The right to read for a share partition; given back when it is dropped.
 #[derive(Debug)]
-pub(crate) struct FetchLock(Arc<LedSharePartition>);
+pub(crate) struct FetchLock {
+    partition: Arc<LedSharePartition>,
+    clock: Arc<dyn Clock>,
+}
 
 impl FetchLock {
+    /// None while another has it.
+    fn acquire(partition: &Arc<LedSharePartition>, clock: &Arc<dyn Clock>) -> Option<FetchLock> {
+        if partition.is_fetching.swap(true, Ordering::SeqCst) {
+            return None;
+        }
+        let now_ms = clock.monotonic_ms();
+        partition.measures.fetch_lock_acquired(now_ms);
+        Some(FetchLock {
+            partition: Arc::clone(partition),
+            clock: Arc::clone(clock),
+        })
+    }
+
     pub(crate) fn partition(&self) -> &Arc<LedSharePartition> {
-        &self.0
+        &self.partition
     }
 }
 
 impl Drop for FetchLock {
     fn drop(&mut self) {
-        self.0.is_fetching.store(false, Ordering::SeqCst);
+        let now_ms = self.clock.monotonic_ms();
+        self.partition.measures.fetch_lock_released(now_ms);
+        self.partition.is_fetching.store(false, Ordering::SeqCst);
     }
 }
 
@@ -93,9 +111,12 @@ impl LedSharePartition {
         key: ShareKey,
         replica: Arc<Partition>,
         leader_epoch: i32,
-        now_ms: i64,
+        node: &Node,
     ) -> LedSharePartition {
+        let name = measured_name(&key, &replica);
         LedSharePartition {
+            measures: node.metrics().share_groups().add_partition(name),
+            loading_since_ms: node.environment().clock.monotonic_ms(),
             key,
             replica,
             leader_epoch,
@@ -105,8 +126,6 @@ impl LedSharePartition {
                 status: Status::Loading,
                 armed_ms: None,
             }),
-            loading_since_ms: now_ms,
-            lock_timeouts: Counter::default(),
         }
     }
 
@@ -122,7 +141,11 @@ impl LedSharePartition {
         &self.watchers
     }
 
-    pub(super) fn fence(&self) {
+    /// Ends it: whoever comes is told to look elsewhere.
+    pub(super) fn fence(&self, node: &Node) {
+        let name = measured_name(&self.key, &self.replica);
+        let measured = node.metrics().share_groups();
+        measured.remove_partition(&name, &self.measures);
         let mut inner = self.inner.lock();
         if !matches!(inner.status, Status::Failed(_)) {
             inner.status = Status::Fenced;
@@ -141,7 +164,6 @@ impl LedSharePartition {
             partition: self.key.partition,
             in_flight_records: u64::try_from(records).unwrap_or(0),
             in_flight_batches: batches,
-            lock_timeouts: self.lock_timeouts.get(),
         }
     }
 
@@ -178,11 +200,10 @@ impl LedSharePartition {
                 };
             }
         }
-        tracing::debug!(
-            key = ?self.key,
-            milliseconds = node.environment().clock.monotonic_ms() - self.loading_since_ms,
-            "a share partition is taken up"
-        );
+        let milliseconds = node.environment().clock.monotonic_ms() - self.loading_since_ms;
+        let load_time = &node.metrics().share_groups().load_time;
+        load_time.record(u64::try_from(milliseconds).unwrap_or(0));
+        tracing::debug!(key = ?self.key, milliseconds, "a share partition is taken up");
         if is_failed {
             node.share_groups().remove(node, self);
         }
@@ -243,10 +264,7 @@ impl LedSharePartition {
 
     /// Claims the right to read, if there may be something to acquire, and says from which offset.
     pub(crate) fn begin_fetch(self: &Arc<Self>, node: &Node) -> Option<(i64, FetchLock)> {
-        if self.is_fetching.swap(true, Ordering::SeqCst) {
-            return None;
-        }
-        let lock = FetchLock(Arc::clone(self));
+        let lock = FetchLock::acquire(self, &node.environment().clock)?;
         let limits = limits(node, &self.key.group);
         let mut inner = self.inner.lock();
         match &mut inner.status {
@@ -278,6 +296,10 @@ impl LedSharePartition {
         };
         let acquired = core.acquire(request);
         self.arm(node, &mut inner);
+        for records in acquired.iter().filter(|run| run.delivery_count == 1) {
+            let count = u64::try_from(records.count()).unwrap_or(0);
+            self.measures.batch_records.record(count);
+        }
         acquired
     }
 
@@ -462,7 +484,7 @@ impl LedSharePartition {
         if expired.changes.is_empty() {
             return;
         }
-        self.lock_timeouts.add(expired.records);
+        self.measures.lock_timeouts.add(expired.records);
         let (this, then) = (Arc::clone(self), Arc::clone(node));
         self.write(node, &expired.changes, move |result| {
             if let Err(refused) = result {
@@ -478,6 +500,11 @@ impl LedSharePartition {
         });
         wake(node, &self.watchers);
     }
+}
+
+fn measured_name(key: &ShareKey, replica: &Partition) -> SharePartitionName {
+    let topic = replica.topic().to_string();
+    (key.group.to_string(), topic, key.partition)
 }
 
 fn count(node: &Node, batches: &[AcknowledgementBatch]) {

@@ -17,6 +17,7 @@ mod spans;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use ottla_metadata::image::MetadataDelta;
 use ottla_protocol::{ErrorCode, KafkaString, Uuid};
 use parking_lot::Mutex;
 
@@ -33,6 +34,9 @@ pub(crate) use sessions::{OpenSession, SessionContext, SessionKey, ShareSessions
 pub use settings::ShareGroupSettings;
 pub(crate) use settings::{is_enabled, limits, reads_committed};
 pub(crate) use spans::read_spans;
+
+/// The finalised feature that share groups need.
+const SHARE_VERSION: &str = "share.version";
 
 /// A share partition: a group, a topic and a partition of it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,7 +101,7 @@ impl ShareGroups {
                 key.clone(),
                 Arc::clone(replica),
                 leader_epoch,
-                node.environment().clock.monotonic_ms(),
+                node,
             ));
             partitions.insert(key.clone(), Arc::clone(&opened));
             opened
@@ -116,13 +120,26 @@ impl ShareGroups {
             if is_same {
                 partitions.remove(partition.key());
             }
+            let group = &partition.key().group;
+            if !has_group(&partitions, group) {
+                node.metrics().share_groups().remove_group(group);
+            }
         }
-        partition.fence();
+        partition.fence(node);
         wake(node, partition.watchers());
     }
 
-    /// Forgets the share partitions of partitions that this broker does not lead any more.
-    pub(crate) fn metadata_applied(&self, node: &Arc<Node>) {
+    /// Forgets the share partitions of partitions that this broker does not lead any more; all of them, and the
+    /// sessions, where share groups are switched off.
+    pub(crate) fn metadata_applied(&self, node: &Arc<Node>, delta: &MetadataDelta) {
+        let is_switched = delta.features.iter().any(|name| name == SHARE_VERSION);
+        if is_switched && !is_enabled(node) {
+            self.sessions.close_all();
+            for partition in self.all() {
+                self.remove(node, &partition);
+            }
+            return;
+        }
         for partition in self.all() {
             if partition.replica().read_lock().check_leader(-1).is_err() {
                 self.remove(node, &partition);
@@ -166,6 +183,16 @@ impl ShareGroups {
             }
         }
     }
+}
+
+fn has_group(partitions: &BTreeMap<ShareKey, Arc<LedSharePartition>>, group: &KafkaString) -> bool {
+    let first = ShareKey {
+        group: group.clone(),
+        topic_id: Uuid::ZERO,
+        partition: 0,
+    };
+    let next = partitions.range(first..).next();
+    next.is_some_and(|(key, _)| key.group == *group)
 }
 
 /// Lets the requests that wait look again, on a thread that may wait for a disk.

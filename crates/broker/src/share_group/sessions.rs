@@ -227,6 +227,16 @@ impl ShareSessions {
         Ok(())
     }
 
+    /// Ends all sessions: their members begin anew, if they may.
+    pub(crate) fn close_all(&self) {
+        let mut state = self.state.lock();
+        state.sessions.clear();
+        state.members.clear();
+        for opened in state.connections.values_mut() {
+            opened.is_over = true;
+        }
+    }
+
     /// Whether a session is still there.
     pub(crate) fn is_open(&self, key: &SessionKey, id: u64) -> bool {
         let state = self.state.lock();
@@ -444,5 +454,18 @@ mod tests {
         assert_eq!(closed.partitions, None);
         assert!(closed.is_group_empty);
         assert_eq!(sessions.connection_closed(2), None);
+    }
+
+    #[test]
+    fn all_sessions_end_at_once() {
+        let sessions = ShareSessions::new(5);
+        for member in ["a", "b"] {
+            sessions.open(open(member, 0, &[0])).unwrap();
+        }
+        sessions.close_all();
+        assert_eq!(sessions.sizes(), (0, 0));
+        let refused = sessions.open(open("a", 1, &[]));
+        assert_eq!(refused.unwrap_err(), ErrorCode::SHARE_SESSION_NOT_FOUND);
+        sessions.open(open("a", 0, &[0])).unwrap();
     }
 }

@@ -1,5 +1,6 @@
 //! Settings of share groups: the broker's, and those that a group has of its own.
 
+use ottla_coordinator::group::Bounds;
 use ottla_metadata::config::BrokerValues;
 use ottla_metadata::image::{ConfigResource, ConfigResourceType, MetadataImage};
 
@@ -10,11 +11,11 @@ use crate::replica::share_partition::ShareLimits;
 #[derive(Debug, Clone)]
 pub struct ShareGroupSettings {
     /// `group.share.delivery.count.limit`
-    pub delivery_count_limit: i16,
+    pub delivery_count_limit: Bounds,
     /// `group.share.partition.max.record.locks`
-    pub record_locks_max: i64,
+    pub record_locks_max: Bounds,
     /// `group.share.record.lock.duration.ms`
-    pub record_lock_duration_ms: i64,
+    pub record_lock_duration_ms: Bounds,
     /// `group.share.max.share.sessions`
     pub share_sessions_max: usize,
 }
@@ -23,11 +24,15 @@ impl ShareGroupSettings {
     /// The settings in force.
     #[must_use]
     pub fn from_values(values: &BrokerValues) -> ShareGroupSettings {
+        let bounds = |setting: &str| Bounds {
+            default: values.int(&format!("group.share.{setting}")),
+            min: values.int(&format!("group.share.min.{setting}")),
+            max: values.int(&format!("group.share.max.{setting}")),
+        };
         ShareGroupSettings {
-            delivery_count_limit: i16::try_from(values.int("group.share.delivery.count.limit"))
-                .unwrap_or(i16::MAX),
-            record_locks_max: values.long("group.share.partition.max.record.locks"),
-            record_lock_duration_ms: values.long("group.share.record.lock.duration.ms"),
+            delivery_count_limit: bounds("delivery.count.limit"),
+            record_locks_max: bounds("partition.max.record.locks"),
+            record_lock_duration_ms: bounds("record.lock.duration.ms"),
             share_sessions_max: usize::try_from(values.int("group.share.max.share.sessions"))
                 .unwrap_or(0),
         }
@@ -49,29 +54,31 @@ fn group_value(image: &MetadataImage, group: &str, name: &str) -> Option<String>
     Some(value.trim().to_owned())
 }
 
-fn group_number(image: &MetadataImage, group: &str, name: &str, default: i64) -> i64 {
+/// A group's own value, within the broker's bounds as they are now, or the broker's.
+fn group_number(image: &MetadataImage, group: &str, name: &str, bounds: Bounds) -> i32 {
     group_value(image, group, name)
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(default)
+        .and_then(|text| text.parse::<i32>().ok())
+        .map_or(bounds.default, |own| own.max(bounds.min).min(bounds.max))
 }
 
 /// The limits in force for a group's records.
 pub(crate) fn limits(node: &Node, group: &str) -> ShareLimits {
     let settings = &node.options().broker.share_groups;
     let metadata = node.metadata();
-    let number = |name, default| group_number(&metadata.image, group, name, default);
-    let delivery_count = i64::from(settings.delivery_count_limit);
-    let delivery_count = number("share.delivery.count.limit", delivery_count);
+    let number = |name, bounds| group_number(&metadata.image, group, name, bounds);
+    let delivery_count = number("share.delivery.count.limit", settings.delivery_count_limit);
+    let record_locks = number(
+        "share.partition.max.record.locks",
+        settings.record_locks_max,
+    );
+    let lock_duration_ms = number(
+        "share.record.lock.duration.ms",
+        settings.record_lock_duration_ms,
+    );
     ShareLimits {
         delivery_count: i16::try_from(delivery_count).unwrap_or(i16::MAX),
-        record_locks: number(
-            "share.partition.max.record.locks",
-            settings.record_locks_max,
-        ),
-        lock_duration_ms: number(
-            "share.record.lock.duration.ms",
-            settings.record_lock_duration_ms,
-        ),
+        record_locks: i64::from(record_locks),
+        lock_duration_ms: i64::from(lock_duration_ms),
         allows_renewal: group_value(&metadata.image, group, "share.renew.acknowledge.enable")
             .is_none_or(|text| !text.eq_ignore_ascii_case("false")),
     }
@@ -140,9 +147,9 @@ fn scaled(number: &str, unit: i64) -> Option<i64> {
     Some(value)
 }
 
-/// Whether the cluster has share groups (`share.version`).
+/// Whether the cluster serves share groups. That `group.coordinator.rebalance.protocols` leaves them out by default means nothing to Apache Kafka 4.3.1, nor here.
 pub(crate) fn is_enabled(node: &Node) -> bool {
-    node.metadata().image.features().level("share.version") >= 1
+    node.metadata().image.features().level(super::SHARE_VERSION) >= 1
 }
 
 #[cfg(test)]

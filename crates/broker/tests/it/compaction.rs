@@ -21,7 +21,7 @@ use ottla_protocol::messages::{
 use ottla_protocol::record::{BatchOptions, RecordBatchBuilder, SimpleRecord, batches};
 use ottla_protocol::{ErrorCode, Uuid};
 
-use crate::configs::alter;
+use crate::configs::{BROKER, SET, alter, start_with};
 use crate::produce_fetch::{fetch_request, produce};
 use crate::topics::create;
 
@@ -171,6 +171,31 @@ fn a_topic_that_becomes_compacted_is_cleaned_and_one_that_is_not_is_left_alone()
     let left = records(&node, &connection, topic);
     assert_eq!(left.len(), 2, "the active segment is not cleaned");
     assert_eq!(left[1].2.as_deref(), Some("3"));
+}
+
+#[test]
+fn the_cleaner_follows_settings_that_are_altered_at_once() {
+    let node = start_with(64, &[("log.cleaner.backoff.ms", "86400000")]);
+    let connection = node.connect();
+    let topic = create(&node, &connection, "t", 1, &COMPACTED);
+    let write = |value: &str| {
+        let records = keyed(&node, &[("k", Some(value))]);
+        produce(&node, &connection, topic, records);
+        node.advance(2_000);
+    };
+    ["1", "2", "3"].into_iter().for_each(write);
+    node.advance(60_000);
+    assert_eq!(records(&node, &connection, topic).len(), 3);
+    let changes = [
+        ("log.cleaner.backoff.ms", SET, "1000"),
+        ("log.cleaner.threads", SET, "2"),
+    ];
+    let altered = alter(&node, &connection, (BROKER, ""), &changes);
+    assert_eq!(altered, (ErrorCode::NONE, String::new()));
+    node.advance(2_000);
+    assert_eq!(records(&node, &connection, topic).len(), 2);
+    ["4", "5"].into_iter().for_each(write);
+    assert_eq!(records(&node, &connection, topic).len(), 2);
 }
 
 #[test]

@@ -6,32 +6,36 @@ use ottla_protocol::messages::incremental_alter_configs_request::{
     AlterConfigsResource, AlterableConfig,
 };
 use ottla_protocol::messages::{
-    DescribeAclsRequest, DescribeConfigsRequest, IncrementalAlterConfigsRequest,
-    ListConfigResourcesRequest,
+    ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest, DescribeAclsRequest,
+    DescribeConfigsRequest, IncrementalAlterConfigsRequest, ListConfigResourcesRequest,
 };
 
 use crate::topics::create;
+use crate::transactions::find;
 
-const TOPIC: i8 = 2;
-const BROKER: i8 = 4;
+pub(crate) const TOPIC: i8 = 2;
+pub(crate) const BROKER: i8 = 4;
 const BROKER_LOGGER: i8 = 8;
-const GROUP: i8 = 32;
-const SET: i8 = 0;
+pub(crate) const GROUP: i8 = 32;
+pub(crate) const SET: i8 = 0;
 const DELETE: i8 = 1;
 const APPEND: i8 = 2;
 
 /// A node with a whole configuration, which a change of its settings is checked against.
 fn start(seed: u64) -> TestNode {
-    TestNode::start_with(
-        seed,
-        &[
-            ("process.roles", "broker,controller"),
-            ("node.id", "1"),
-            ("controller.listener.names", "CONTROLLER"),
-            ("controller.quorum.voters", "1@localhost:9093"),
-            ("listeners", "PLAINTEXT://:9092,CONTROLLER://:9093"),
-        ],
-    )
+    start_with(seed, &[])
+}
+
+/// The same, with more settings.
+pub(crate) fn start_with(seed: u64, more: &[(&str, &str)]) -> TestNode {
+    let whole = [
+        ("process.roles", "broker,controller"),
+        ("node.id", "1"),
+        ("controller.listener.names", "CONTROLLER"),
+        ("controller.quorum.voters", "1@localhost:9093"),
+        ("listeners", "PLAINTEXT://:9092,CONTROLLER://:9093"),
+    ];
+    TestNode::start_with(seed, &[&whole, more].concat())
 }
 
 fn describe(
@@ -236,4 +240,106 @@ fn resources_are_listed_and_acls_are_off() {
     };
     let acls = node.ask(&connection, &any, 3);
     assert_eq!(ErrorCode(acls.error_code), ErrorCode::SECURITY_DISABLED);
+}
+
+/// The group's epoch and that of its target assignment.
+fn epochs(node: &TestNode, connection: &TestConnection) -> (i32, i32) {
+    let request = ConsumerGroupDescribeRequest {
+        group_ids: vec!["g".into()],
+        ..ConsumerGroupDescribeRequest::default()
+    };
+    let group = node.ask(connection, &request, 1).groups.remove(0);
+    assert_eq!(group.error_code, 0, "{:?}", group.error_message);
+    (group.group_epoch, group.assignment_epoch)
+}
+
+/// A consumer's heartbeat; gives its epoch.
+fn heartbeat(
+    node: &TestNode,
+    connection: &TestConnection,
+    (member, epoch): (&'static str, i32),
+) -> i32 {
+    let is_joining = epoch == 0;
+    let request = ConsumerGroupHeartbeatRequest {
+        group_id: "g".into(),
+        member_id: member.into(),
+        member_epoch: epoch,
+        rebalance_timeout_ms: if is_joining { 60_000 } else { -1 },
+        subscribed_topic_names: is_joining.then(|| vec!["t".into()]),
+        topic_partitions: is_joining.then(Vec::new),
+        ..ConsumerGroupHeartbeatRequest::default()
+    };
+    let response = node.ask(connection, &request, 1);
+    assert_eq!(response.error_code, 0, "{:?}", response.error_message);
+    response.member_epoch
+}
+
+#[test]
+fn how_often_groups_are_assigned_anew_is_altered_for_all_while_the_node_runs() {
+    const INTERVAL: &str = "group.consumer.assignment.interval.ms";
+    let settings = [
+        ("offsets.topic.num.partitions", "1"),
+        ("offsets.topic.replication.factor", "1"),
+    ];
+    let node = start_with(52, &settings);
+    let connection = node.connect();
+    create(&node, &connection, "t", 4, &[]);
+    find(&node, &connection, 0, "g");
+    heartbeat(&node, &connection, ("a", 0));
+    node.advance(2_000);
+    heartbeat(&node, &connection, ("b", 0));
+    assert_eq!(epochs(&node, &connection), (3, 3));
+    let altered = alter(
+        &node,
+        &connection,
+        (BROKER, ""),
+        &[(INTERVAL, SET, "15000")],
+    );
+    assert_eq!(altered, (ErrorCode::NONE, String::new()));
+    node.advance(2_000);
+    let epoch = heartbeat(&node, &connection, ("c", 0));
+    assert_eq!(epochs(&node, &connection), (4, 3));
+    node.advance(14_000);
+    let epoch = heartbeat(&node, &connection, ("c", epoch));
+    assert_eq!(epochs(&node, &connection), (4, 4));
+    // What is altered for one broker, and what a group has of its own, comes first.
+    let altered = alter(&node, &connection, (BROKER, "1"), &[(INTERVAL, SET, "0")]);
+    assert_eq!(altered, (ErrorCode::NONE, String::new()));
+    heartbeat(&node, &connection, ("d", 0));
+    assert_eq!(epochs(&node, &connection), (5, 5));
+    let own = ("consumer.assignment.interval.ms", SET, "15000");
+    assert_eq!(
+        alter(&node, &connection, (GROUP, "g"), &[own]),
+        (ErrorCode::NONE, String::new())
+    );
+    heartbeat(&node, &connection, ("e", 0));
+    assert_eq!(epochs(&node, &connection), (6, 5));
+    heartbeat(&node, &connection, ("c", epoch));
+}
+
+#[test]
+fn the_cleaner_gets_threads_while_the_node_runs_but_never_many_at_once() {
+    const THREADS: &str = "log.cleaner.threads";
+    let node = start(53);
+    let connection = node.connect();
+    let set = |count: &'static str| {
+        let (error, message) = alter(&node, &connection, (BROKER, ""), &[(THREADS, SET, count)]);
+        (error == ErrorCode::NONE, message)
+    };
+    let (is_taken, message) = set("3");
+    assert!(!is_taken);
+    assert!(
+        message.contains("cannot be increased to more than double the current value 1"),
+        "{message}"
+    );
+    assert!(!set("0").0);
+    assert!(set("2").0);
+    assert!(set("4").0);
+    let (is_taken, message) = set("1");
+    assert!(!is_taken);
+    assert!(
+        message.contains("cannot be reduced to less than half the current value 4"),
+        "{message}"
+    );
+    assert!(set("2").0);
 }

@@ -5,8 +5,8 @@ use ottla_protocol::ErrorCode;
 use ottla_protocol::messages::update_features_request::FeatureUpdateKey;
 use ottla_protocol::messages::{ApiVersionsRequest, UpdateFeaturesRequest, UpdateFeaturesResponse};
 
-const UPGRADE: i8 = 1;
-const SAFE_DOWNGRADE: i8 = 2;
+pub(crate) const UPGRADE: i8 = 1;
+pub(crate) const SAFE_DOWNGRADE: i8 = 2;
 
 fn update(
     node: &TestNode,
@@ -14,10 +14,21 @@ fn update(
     (level, upgrade_type): (i16, i8),
     validate_only: bool,
 ) -> UpdateFeaturesResponse {
+    let change = ("kraft.version", level, upgrade_type);
+    update_feature(node, connection, change, validate_only)
+}
+
+/// Asks for a feature's level.
+pub(crate) fn update_feature(
+    node: &TestNode,
+    connection: &TestConnection,
+    (feature, level, upgrade_type): (&str, i16, i8),
+    validate_only: bool,
+) -> UpdateFeaturesResponse {
     let request = UpdateFeaturesRequest {
         timeout_ms: 10_000,
         feature_updates: vec![FeatureUpdateKey {
-            feature: "kraft.version".into(),
+            feature: feature.into(),
             max_version_level: level,
             upgrade_type,
             ..FeatureUpdateKey::default()

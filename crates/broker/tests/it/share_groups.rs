@@ -16,8 +16,11 @@ use ottla_protocol::messages::{
 use ottla_protocol::record::batches;
 use ottla_protocol::{ErrorCode, Uuid};
 
+use crate::configs::{GROUP, SET, TOPIC, alter};
+use crate::features::{SAFE_DOWNGRADE, UPGRADE, update_feature};
 use crate::produce_fetch::{batch, produce};
 use crate::topics::create;
+use crate::transactions::{end, find, init, send};
 
 const ACCEPT: i8 = 1;
 const RELEASE: i8 = 2;
@@ -42,29 +45,38 @@ impl Bench {
                 ("share.coordinator.state.topic.replication.factor", "1"),
                 ("share.coordinator.state.topic.min.isr", "1"),
                 ("share.coordinator.state.topic.num.partitions", "1"),
+                ("transaction.state.log.num.partitions", "1"),
+                ("transaction.state.log.replication.factor", "1"),
+                ("transaction.state.log.min.isr", "1"),
             ],
         );
         let connection = node.connect();
         let topic = create(&node, &connection, "t", 1, &[]);
         create(&node, &connection, "__share_group_state", 1, &[]);
+        let bench = Bench { node, topic };
+        bench.begin("g", 0);
+        bench
+    }
+
+    /// Lets a group begin at an offset; at -1 where its settings say.
+    fn begin(&self, group: &str, start_offset: i64) {
         let request = InitializeShareGroupStateRequest {
-            group_id: "g".into(),
+            group_id: group.into(),
             topics: vec![InitializeStateData {
-                topic_id: topic,
+                topic_id: self.topic,
                 partitions: vec![InitialState {
                     partition: 0,
                     state_epoch: 1,
-                    start_offset: 0,
+                    start_offset,
                     ..InitialState::default()
                 }],
                 ..InitializeStateData::default()
             }],
             ..InitializeShareGroupStateRequest::default()
         };
-        let response = node.ask(&connection, &request, 0);
+        let response = self.node.ask(&self.node.connect(), &request, 0);
         let partition = &response.results[0].partitions[0];
         assert_eq!(partition.error_code, 0, "{response:?}");
-        Bench { node, topic }
     }
 
     fn produce(&self, values: &[&str]) {
@@ -74,9 +86,14 @@ impl Bench {
     }
 
     fn member(&self, name: &'static str) -> Member<'_> {
+        self.member_of("g", name)
+    }
+
+    fn member_of(&self, group: &'static str, name: &'static str) -> Member<'_> {
         Member {
             bench: self,
             connection: self.node.connect(),
+            group,
             name,
             epoch: 0,
         }
@@ -87,6 +104,7 @@ impl Bench {
 struct Member<'a> {
     bench: &'a Bench,
     connection: TestConnection,
+    group: &'static str,
     name: &'static str,
     epoch: i32,
 }
@@ -106,7 +124,7 @@ impl Member<'_> {
             Vec::new()
         };
         let request = ShareFetchRequest {
-            group_id: Some("g".into()),
+            group_id: Some(self.group.into()),
             member_id: Some(self.name.into()),
             share_session_epoch: self.epoch,
             max_wait_ms,
@@ -134,7 +152,7 @@ impl Member<'_> {
 
     fn acknowledge(&mut self, first: i64, last: i64, types: &[i8]) -> ErrorCode {
         let request = ShareAcknowledgeRequest {
-            group_id: Some("g".into()),
+            group_id: Some(self.group.into()),
             member_id: Some(self.name.into()),
             share_session_epoch: self.epoch,
             is_renew_ack: types.contains(&RENEW),
@@ -324,4 +342,166 @@ fn sessions_end_with_their_last_epoch() {
     let error = ErrorCode(response.error_code);
     assert_eq!(error, ErrorCode::SHARE_SESSION_NOT_FOUND);
     assert_eq!(bench.member("other").fetch(), [(0, 0, 2)]);
+}
+
+#[test]
+fn share_partitions_are_measured_until_nobody_reads_them() {
+    const OF_PARTITION: &str = "{group=\"g\",topic=\"t\",partition=\"0\"}";
+    let bench = Bench::start(9);
+    let shown = |name: &str| bench.node.metric(&format!("kafka_server_{name}"));
+    let of_partition = |name: &str| shown(&format!("sharepartitionmetrics_{name}{OF_PARTITION}"));
+    bench.produce(&["a", "b", "c", "d"]);
+    let mut member = bench.member("m");
+    let waiting = member.send_fetch(60_000);
+    assert_eq!(acquired(&waiting.response().unwrap()), [(0, 3, 1)]);
+    assert_eq!(of_partition("inflightmessagecount"), Some(4.0));
+    assert_eq!(of_partition("inflightbatchcount"), Some(1.0));
+    assert_eq!(of_partition("inflightbatchmessagecount_count"), Some(1.0));
+    let quantile = "sharepartitionmetrics_inflightbatchmessagecount{group=\"g\",topic=\"t\",partition=\"0\",quantile=\"0.5\"}";
+    assert_eq!(shown(quantile), Some(4.0));
+    assert!(of_partition("fetchlocktimems_count").unwrap() >= 1.0);
+    assert!(of_partition("fetchlockratio_count").unwrap() >= 1.0);
+    assert_eq!(
+        shown("sharegroupmetrics_partitionloadtimems_count"),
+        Some(1.0)
+    );
+    let of_group = |name: &str| shown(&format!("sharegroupmetrics_{name}{{group=\"g\"}}"));
+    assert_eq!(
+        of_group("requesttopicpartitionsfetchratio_count"),
+        Some(1.0)
+    );
+    let ratio = "sharegroupmetrics_requesttopicpartitionsfetchratio{group=\"g\",quantile=\"0.5\"}";
+    assert!((94.0..=106.0).contains(&shown(ratio).unwrap()));
+    assert!(of_group("topicpartitionsacquiretimems_count").unwrap() >= 1.0);
+    let types = [ACCEPT, RELEASE, REJECT];
+    assert_eq!(member.acknowledge(0, 2, &types), ErrorCode::NONE);
+    let acknowledged = |kind: &str| {
+        shown(&format!(
+            "sharegroupmetrics_recordacknowledgements_total{{ackType=\"{kind}\"}}"
+        ))
+    };
+    for (kind, count) in [
+        ("Accept", 1.0),
+        ("Release", 1.0),
+        ("Reject", 1.0),
+        ("Renew", 0.0),
+    ] {
+        assert_eq!(acknowledged(kind), Some(count), "{kind}");
+    }
+    assert_eq!(of_partition("acquisitionlocktimeout_total"), Some(0.0));
+    bench.node.advance(LOCK_MS + 1_000);
+    assert_eq!(of_partition("acquisitionlocktimeout_total"), Some(1.0));
+    bench.node.disconnect(&member.connection);
+    assert_eq!(of_partition("acquisitionlocktimeout_total"), None);
+    assert_eq!(of_group("requesttopicpartitionsfetchratio_count"), None);
+}
+
+#[test]
+fn share_groups_are_switched_off_and_on_while_they_fetch() {
+    let bench = Bench::start(10);
+    bench.produce(&["a", "b"]);
+    let mut first = bench.member("first");
+    let mut second = bench.member("second");
+    assert_eq!(first.fetch(), [(0, 1, 1)]);
+    let waiting = second.send_fetch(60_000);
+    assert!(!waiting.is_answered());
+    let connection = bench.node.connect();
+    let switch = |level, upgrade_type| {
+        let change = ("share.version", level, upgrade_type);
+        let updated = update_feature(&bench.node, &connection, change, false);
+        assert_eq!(updated.error_code, 0, "{updated:?}");
+        bench.node.run_jobs();
+    };
+    switch(0, SAFE_DOWNGRADE);
+    assert_eq!(acquired(&waiting.response().unwrap()), []);
+    let request = first.fetch_request(100);
+    let refused = bench.node.ask(&first.connection, &request, 2);
+    let error = ErrorCode(refused.error_code);
+    assert_eq!(error, ErrorCode::UNSUPPORTED_VERSION);
+    let sessions = "kafka_server_sharesessioncache_sharesessionscount";
+    assert_eq!(bench.node.metric(sessions), Some(0.0));
+    switch(1, UPGRADE);
+    // The session is gone, and the lock with it: nobody knows any more that the records were delivered.
+    let refused = bench.node.ask(&first.connection, &request, 2);
+    let error = ErrorCode(refused.error_code);
+    assert_eq!(error, ErrorCode::SHARE_SESSION_NOT_FOUND);
+    assert_eq!(bench.member("third").fetch(), [(0, 1, 1)]);
+}
+
+/// Every offset that was acquired.
+fn offsets(records: &Records) -> Vec<i64> {
+    let runs = records.iter();
+    runs.flat_map(|(first, last, _)| *first..=*last).collect()
+}
+
+#[test]
+fn a_group_that_reads_what_is_committed_gets_no_other_records() {
+    let bench = Bench::start(11);
+    let (node, connection) = (&bench.node, bench.node.connect());
+    let level = ("share.isolation.level", SET, "read_committed");
+    let altered = alter(node, &connection, (GROUP, "committed"), &[level]);
+    assert_eq!(altered, (ErrorCode::NONE, String::new()));
+    bench.begin("committed", 0);
+    find(node, &connection, 1, "p");
+    let mut producer = init(node, &connection, "p");
+    let mut write = |value: &str, committed: Option<bool>| {
+        let sent = send(node, &connection, bench.topic, (&mut producer, &[value]));
+        assert_eq!(sent, ErrorCode::NONE);
+        if let Some(committed) = committed {
+            let ended = end(node, &connection, &mut producer, committed);
+            assert_eq!(ended, ErrorCode::NONE);
+        }
+    };
+    // Offsets 0 and 2, with the markers 1 and 3 behind them, and 4.
+    write("aborted", Some(false));
+    write("committed", Some(true));
+    write("open", None);
+    let mut all = bench.member("all");
+    let seen = offsets(&all.fetch());
+    assert!(
+        [0, 2, 4].iter().all(|offset| seen.contains(offset)),
+        "{seen:?}"
+    );
+    let mut committed = bench.member_of("committed", "committed");
+    let seen = offsets(&committed.fetch());
+    assert!(seen.contains(&2), "{seen:?}");
+    assert!(!seen.contains(&0) && !seen.contains(&4), "{seen:?}");
+    let waiting = committed.send_fetch(60_000);
+    assert!(!waiting.is_answered());
+    let ended = end(node, &connection, &mut producer, true);
+    assert_eq!(ended, ErrorCode::NONE);
+    node.run_jobs();
+    let seen = offsets(&acquired(&waiting.response().unwrap()));
+    assert_eq!(seen.first(), Some(&4), "{seen:?}");
+}
+
+#[test]
+fn a_group_begins_so_long_ago() {
+    const HOUR_MS: i64 = 3_600_000;
+    let bench = Bench::start(12);
+    let (node, connection) = (&bench.node, bench.node.connect());
+    let by_arrival = ("message.timestamp.type", SET, "LogAppendTime");
+    let altered = alter(node, &connection, (TOPIC, "t"), &[by_arrival]);
+    assert_eq!(altered, (ErrorCode::NONE, String::new()));
+    for group in ["hour", "day"] {
+        let duration = if group == "hour" { "PT1H" } else { "P1D" };
+        let reset = format!("by_duration:{duration}");
+        let reset = ("share.auto.offset.reset", SET, reset.as_str());
+        let altered = alter(node, &connection, (GROUP, group), &[reset]);
+        assert_eq!(altered, (ErrorCode::NONE, String::new()));
+        bench.begin(group, -1);
+    }
+    bench.produce(&["long ago"]);
+    node.advance(2 * HOUR_MS);
+    // Nothing is as young as that: the group can't begin yet.
+    let mut early = bench.member_of("hour", "early");
+    let request = early.fetch_request(100);
+    let response = node.ask(&early.connection, &request, 2);
+    let error = ErrorCode(partitions(&response)[0].error_code);
+    assert_eq!(error, ErrorCode::OFFSET_NOT_AVAILABLE);
+    bench.produce(&["lately"]);
+    let mut hour = bench.member_of("hour", "hour");
+    assert_eq!(hour.fetch(), [(1, 1, 1)]);
+    let mut day = bench.member_of("day", "day");
+    assert_eq!(day.fetch(), [(0, 1, 1)]);
 }

@@ -7,6 +7,7 @@ use ottla_protocol::messages::{
     StreamsGroupDescribeRequest, StreamsGroupHeartbeatRequest, StreamsGroupHeartbeatResponse,
 };
 
+use crate::features::{SAFE_DOWNGRADE, UPGRADE, update_feature};
 use crate::topics::create;
 use crate::transactions::find;
 
@@ -83,6 +84,9 @@ fn the_topics_that_an_application_needs_are_made() {
     );
     let told = heartbeat(&node, &connection, (joined.member_epoch, None));
     assert_eq!(missing(&told), None);
+    // Once for the member, once for the topic that is there now.
+    let rebalances = "kafka_server_group_coordinator_metrics_streams_group_rebalance_count";
+    assert_eq!(node.metric(rebalances), Some(2.0));
     let tasks = told.active_tasks.unwrap();
     assert_eq!(tasks[0].partitions, [0, 1]);
     let request = StreamsGroupDescribeRequest {
@@ -124,4 +128,28 @@ fn a_node_may_be_told_not_to_serve_the_streams_protocol() {
     };
     let response = node.ask(&connection, &request, 0);
     assert_eq!(response.error_code, ErrorCode::UNSUPPORTED_VERSION.0);
+}
+
+#[test]
+fn streams_groups_are_switched_off_and_on_while_they_run() {
+    let (node, connection) = started();
+    let joined = heartbeat(&node, &connection, (0, Some(topology(0))));
+    let switch = |level, upgrade_type| {
+        let change = ("streams.version", level, upgrade_type);
+        let updated = update_feature(&node, &connection, change, false);
+        assert_eq!(updated.error_code, 0, "{updated:?}");
+        node.run_jobs();
+    };
+    switch(0, SAFE_DOWNGRADE);
+    let request = StreamsGroupHeartbeatRequest {
+        group_id: "app".into(),
+        member_id: "thread".into(),
+        member_epoch: joined.member_epoch,
+        ..StreamsGroupHeartbeatRequest::default()
+    };
+    let refused = node.ask(&connection, &request, 0);
+    assert_eq!(refused.error_code, ErrorCode::UNSUPPORTED_VERSION.0);
+    switch(1, UPGRADE);
+    let told = heartbeat(&node, &connection, (joined.member_epoch, None));
+    assert_eq!(told.active_tasks.unwrap()[0].partitions, [0, 1]);
 }

@@ -5,6 +5,8 @@ use super::consumer::Assignor;
 /// Settings named `group.*` and `offsets.*` of the node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupCoordinatorConfig {
+    /// `node.id`: settings may have been altered for this broker alone.
+    pub node_id: i32,
     /// `group.min.session.timeout.ms`
     pub session_timeout_min_ms: i32,
     /// `group.max.session.timeout.ms`
@@ -168,6 +170,7 @@ impl Default for ShareGroupConfig {
 impl Default for GroupCoordinatorConfig {
     fn default() -> Self {
         Self {
+            node_id: -1,
             session_timeout_min_ms: 6_000,
             session_timeout_max_ms: 30 * 60 * 1_000,
             initial_rebalance_delay_ms: 3_000,

@@ -13,6 +13,7 @@ use ottla_protocol::{ErrorCode, KafkaString};
 use super::classic::{
     ClassicDecision, ClassicGroup, Waiting, join_error, member_response, sync_error,
 };
+use super::counts::GroupCounts;
 use super::decision::{Decision, Effects, Now, Released, RequestContext};
 use super::metadata::ClusterMetadata;
 use super::offsets::{CommittedOffset, OffsetStore};
@@ -35,6 +36,7 @@ pub struct GroupCoordinator {
     pub(super) offsets: OffsetStore,
     pub(super) timers: Timers,
     pub(super) metadata: ClusterMetadata,
+    pub(super) counts: GroupCounts,
     /// Whether decisions are being made, and not the log replayed.
     pub(super) is_loaded: bool,
 }
@@ -49,6 +51,7 @@ impl GroupCoordinator {
             offsets: OffsetStore::default(),
             timers: Timers::default(),
             metadata: ClusterMetadata::default(),
+            counts: GroupCounts::default(),
             is_loaded: false,
         }
     }
@@ -130,6 +133,7 @@ impl GroupCoordinator {
                         group,
                         timers: &mut self.timers,
                         config: &config,
+                        counts: &mut self.counts,
                         effects: &mut effects,
                         now,
                     };
@@ -161,6 +165,11 @@ impl GroupCoordinator {
             }));
         }
         released
+    }
+
+    /// What was counted since this was asked last.
+    pub fn take_counts(&mut self) -> GroupCounts {
+        std::mem::take(&mut self.counts)
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is to be called, in monotonic milliseconds.
@@ -240,6 +249,7 @@ impl GroupCoordinator {
             group,
             timers: &mut self.timers,
             config: &self.config,
+            counts: &mut self.counts,
             effects: &mut effects,
             now,
         });

@@ -76,11 +76,14 @@ impl GroupCoordinator {
     /// Looks through all groups for offsets that have expired, and for groups that are done.
     pub(super) fn expire_group_metadata(&mut self, now: Now) -> Decision<()> {
         let mut effects = Effects::default();
+        let mut expired = 0;
         for (group_id, group) in &self.groups {
             if matches!(group, Group::Share(_)) {
                 continue;
             }
+            let before = effects.records.len();
             let all_expired = self.expire_offsets(now, (group_id, group), &mut effects.records);
+            expired += effects.records.len() - before;
             if all_expired && group.is_empty() {
                 self.delete_group(group_id, &mut effects.records);
             }
@@ -91,6 +94,7 @@ impl GroupCoordinator {
                 "deleted expired offsets and groups"
             );
         }
+        self.counts.offset_expirations += expired as u64;
         self.schedule_expiration(now);
         effects.with(())
     }

@@ -100,13 +100,41 @@ impl ClusterMetadata {
         name: &str,
         bounds: Bounds,
     ) -> i32 {
+        let own = self.own_setting(group_id, name, bounds);
+        own.unwrap_or(bounds.default)
+    }
+
+    /// The same of a setting that brokers let alter for all groups while they run, on the broker `node_id`.
+    pub(crate) fn dynamic_group_setting(
+        &self,
+        (node_id, group_id): (i32, &KafkaString),
+        name: &str,
+        bounds: Bounds,
+    ) -> i32 {
+        let own = self.own_setting(group_id, name, bounds);
+        own.or_else(|| self.altered_for_all(node_id, name))
+            .unwrap_or(bounds.default)
+    }
+
+    fn own_setting(&self, group_id: &KafkaString, name: &str, bounds: Bounds) -> Option<i32> {
         let resource = ConfigResource::new(ConfigResourceType::Group, group_id.clone());
-        let own = self.image.configs().value(&resource, name);
-        match own.and_then(|text| text.parse::<i32>().ok()) {
-            // Values from before the broker's bounds were what they are now stay in them.
-            Some(value) => value.max(bounds.min).min(bounds.max),
-            None => bounds.default,
-        }
+        let text = self.image.configs().value(&resource, name)?;
+        let value: i32 = text.trim().parse().ok()?;
+        // Values from before the broker's bounds were what they are now stay in them.
+        Some(value.max(bounds.min).min(bounds.max))
+    }
+
+    fn altered_for_all(&self, node_id: i32, name: &str) -> Option<i32> {
+        let name = format!("group.{name}");
+        let configs = self.image.configs();
+        let altered = [
+            ConfigResource::broker(node_id),
+            ConfigResource::broker_default(),
+        ];
+        altered.iter().find_map(|resource| {
+            let text = configs.value(resource, &name)?;
+            text.trim().parse().ok()
+        })
     }
 
     /// What tells whether anything about these topics has changed, for a group that subscribes to

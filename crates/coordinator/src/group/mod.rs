@@ -4,13 +4,16 @@
 //! protocol, the group and its members.
 
 mod classic;
+mod committer;
 mod config;
 mod consumer;
 mod coordinator;
+mod counts;
 mod decision;
 mod embedded;
 mod expiration;
 mod hash_order;
+mod kind;
 mod listing;
 mod member_epoch;
 mod metadata;
@@ -35,6 +38,7 @@ pub use config::{
 };
 pub use consumer::Assignor;
 pub use coordinator::GroupCoordinator;
+pub use counts::GroupCounts;
 pub use decision::{Client, Decision, Now, Released, RequestContext, RequestToken};
 pub use expiration::DeletedTopic;
 pub use offset_commit::offset_commit_failure;

@@ -7,7 +7,8 @@ use ottla_protocol::messages::offset_commit_response::{
 use ottla_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
 use ottla_protocol::{ErrorCode, KafkaString};
 
-use super::classic::{ClassicGroup, ClassicGroupState};
+use super::classic::ClassicGroupState;
+use super::committer::Committer;
 use super::decision::{Decision, Effects, Now};
 use super::offsets::{Commit, PlaceRef};
 use super::{Group, GroupCoordinator};
@@ -36,6 +37,7 @@ impl GroupCoordinator {
                 self.commit_topic(&mut effects, now, expire_timestamp_ms, (request, topic))
             })
             .collect();
+        self.counts.offset_commits += effects.records.len() as u64;
         effects.with(OffsetCommitResponse {
             topics,
             ..OffsetCommitResponse::default()
@@ -63,13 +65,7 @@ impl GroupCoordinator {
                 topic_id: topic.topic_id,
                 expire_timestamp_ms,
             };
-            let error = match self.commit_record(now, place, commit) {
-                Ok(record) => {
-                    effects.records.push(record);
-                    ErrorCode::NONE
-                }
-                Err(error) => error,
-            };
+            let error = self.commit(effects, now, place, commit);
             response
                 .partitions
                 .push(response_partition(partition.partition_index, error));
@@ -95,7 +91,9 @@ impl GroupCoordinator {
             }
         }
         match self.group(&request.group_id) {
-            Some(Group::Classic(group)) => validate_classic_commit(group, request)?,
+            Some(Group::Classic(group)) => {
+                group.validate_commit(Committer::of(api_version, request))?;
+            }
             Some(Group::Consumer(group)) => group.validate_commit(api_version, request)?,
             Some(Group::Streams(group)) => group.validate_commit(api_version, request)?,
             // A share group has no committed offsets.
@@ -113,31 +111,6 @@ impl GroupCoordinator {
         });
         Ok(())
     }
-}
-
-fn validate_classic_commit(
-    group: &ClassicGroup,
-    request: &OffsetCommitRequest,
-) -> Result<(), ErrorCode> {
-    let generation_id = request.generation_id_or_member_epoch;
-    if group.state() == ClassicGroupState::Dead {
-        return Err(ErrorCode::COORDINATOR_NOT_AVAILABLE);
-    }
-    if generation_id < 0 && group.is_empty() {
-        return Ok(());
-    }
-    if generation_id >= 0 || !request.member_id.is_empty() || request.group_instance_id.is_some() {
-        group.validate_member(&request.member_id, request.group_instance_id.as_ref())?;
-        if generation_id != group.generation_id() {
-            return Err(ErrorCode::ILLEGAL_GENERATION);
-        }
-    } else if !group.is_empty() {
-        return Err(ErrorCode::UNKNOWN_MEMBER_ID);
-    }
-    if group.state() == ClassicGroupState::CompletingRebalance {
-        return Err(ErrorCode::REBALANCE_IN_PROGRESS);
-    }
-    Ok(())
 }
 
 /// The response that says the same error of every partition that the request names.

@@ -55,6 +55,7 @@ impl GroupCoordinator {
                 partitions,
             });
         }
+        self.counts.offset_deletions += effects.records.len() as u64;
         effects.with(OffsetDeleteResponse {
             topics,
             ..OffsetDeleteResponse::default()

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ottla_protocol::messages::{LegacyOffsetCommitValue, OffsetCommitKey, OffsetCommitValue};
 use ottla_protocol::{ErrorCode, KafkaString, Uuid};
 
-use super::decision::Now;
+use super::decision::{Effects, Now};
 use super::{Group, GroupCoordinator};
 use crate::record::{CoordinatorRecord, RecordKey, RecordValue, VersionedValue};
 
@@ -107,17 +107,18 @@ pub(super) struct Commit<'a> {
 }
 
 impl GroupCoordinator {
-    /// The record of a commit, or why it can't be made.
-    pub(super) fn commit_record(
+    /// Writes a commit down, or says why it can't be made.
+    pub(super) fn commit(
         &self,
+        effects: &mut Effects,
         now: Now,
         place: PlaceRef<'_>,
         commit: Commit<'_>,
-    ) -> Result<CoordinatorRecord, ErrorCode> {
+    ) -> ErrorCode {
         let metadata = commit.metadata.cloned().unwrap_or_default();
         // Java counts UTF-16 code units here, whatever the setting's name says.
         if metadata.encode_utf16().count() > self.config.offset_metadata_bytes_max {
-            return Err(ErrorCode::OFFSET_METADATA_TOO_LARGE);
+            return ErrorCode::OFFSET_METADATA_TOO_LARGE;
         }
         let committed = CommittedOffset {
             record_offset: -1,
@@ -128,7 +129,9 @@ impl GroupCoordinator {
             expire_timestamp_ms: commit.expire_timestamp_ms,
             topic_id: commit.topic_id,
         };
-        Ok(committed.to_record(place.group_id, place.topic, place.partition))
+        let record = committed.to_record(place.group_id, place.topic, place.partition);
+        effects.records.push(record);
+        ErrorCode::NONE
     }
 }
 

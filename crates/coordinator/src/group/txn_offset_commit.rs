@@ -7,7 +7,7 @@ use ottla_protocol::messages::txn_offset_commit_response::{
 use ottla_protocol::messages::{TxnOffsetCommitRequest, TxnOffsetCommitResponse};
 use ottla_protocol::{ErrorCode, Uuid};
 
-use super::classic::{ClassicGroup, ClassicGroupState};
+use super::committer::Committer;
 use super::decision::{Decision, Effects, Now};
 use super::offsets::{Commit, PlaceRef};
 use super::{Group, GroupCoordinator};
@@ -28,6 +28,7 @@ impl GroupCoordinator {
             .iter()
             .map(|topic| self.commit_transactional_topic(&mut effects, now, (request, topic)))
             .collect();
+        self.counts.offset_commits += effects.records.len() as u64;
         effects.with(TxnOffsetCommitResponse {
             topics,
             ..TxnOffsetCommitResponse::default()
@@ -57,13 +58,7 @@ impl GroupCoordinator {
                 topic_id: Uuid::ZERO,
                 expire_timestamp_ms: None,
             };
-            let error = match self.commit_record(now, place, commit) {
-                Ok(record) => {
-                    effects.records.push(record);
-                    ErrorCode::NONE
-                }
-                Err(error) => error,
-            };
+            let error = self.commit(effects, now, place, commit);
             response
                 .partitions
                 .push(response_partition(partition.partition_index, error));
@@ -77,7 +72,9 @@ impl GroupCoordinator {
         request: &TxnOffsetCommitRequest,
     ) -> Result<(), ErrorCode> {
         match self.group(&request.group_id) {
-            Some(Group::Classic(group)) => validate_classic(group, request),
+            Some(Group::Classic(group)) => {
+                group.validate_commit(Committer::of_transaction(request))
+            }
             Some(Group::Consumer(group)) => {
                 group.validate_transactional_commit(request, &self.metadata)
             }
@@ -92,32 +89,6 @@ impl GroupCoordinator {
             None => Err(ErrorCode::ILLEGAL_GENERATION),
         }
     }
-}
-
-/// Whether the request says which member commits.
-fn names_member(request: &TxnOffsetCommitRequest) -> bool {
-    request.generation_id >= 0
-        || !request.member_id.is_empty()
-        || request.group_instance_id.is_some()
-}
-
-fn validate_classic(
-    group: &ClassicGroup,
-    request: &TxnOffsetCommitRequest,
-) -> Result<(), ErrorCode> {
-    if group.state() == ClassicGroupState::Dead {
-        return Err(ErrorCode::COORDINATOR_NOT_AVAILABLE);
-    }
-    if request.generation_id < 0 && group.is_empty() {
-        return Ok(());
-    }
-    if names_member(request) {
-        group.validate_member(&request.member_id, request.group_instance_id.as_ref())?;
-        if request.generation_id != group.generation_id() {
-            return Err(ErrorCode::ILLEGAL_GENERATION);
-        }
-    }
-    Ok(())
 }
 
 /// The response that says the same error of every partition that the request names.

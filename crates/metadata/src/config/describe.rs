@@ -119,7 +119,8 @@ fn describe_entity(
                 None => Vec::new(),
             };
             if scope == Scope::Group && synonyms.is_empty() {
-                synonyms.push(synonym_of(definition, value.clone(), ConfigSource::Default));
+                let default = definition.default_value().map(|value| value.to_text());
+                synonyms.push(synonym_of(definition, default, ConfigSource::Default));
             }
             if overrides.contains_key(definition.name) {
                 synonyms.insert(0, synonym_of(definition, value.clone(), own_source(scope)));

@@ -61,10 +61,10 @@ fn check_groups(directories: &[PathBuf], findings: &mut Findings) {
         }
     }
     for (record_type, partition) in unknown {
-        findings.note(
-            format!("records of type {record_type} are not known; they are kept, and passed over"),
+        findings.obstacle(
+            format!("records of type {record_type} are not known: the groups of their partition would not be served"),
             partition,
-            "find out which release wrote them",
+            "a newer release than 4.3 has written them: stay with that, or delete the groups there",
         );
     }
 }

@@ -11,6 +11,7 @@ mod heartbeat;
 mod join;
 mod leave;
 mod member;
+mod offsets;
 mod rebalance;
 mod state;
 mod sync;
@@ -24,6 +25,7 @@ pub use state::ClassicGroupState;
 use ottla_protocol::KafkaString;
 
 use super::config::GroupCoordinatorConfig;
+use super::counts::GroupCounts;
 use super::decision::{Effects, Now};
 use super::timers::{TimerAction, TimerKey, Timers};
 
@@ -33,6 +35,7 @@ pub(super) struct ClassicDecision<'a> {
     pub(super) group: &'a mut ClassicGroup,
     pub(super) timers: &'a mut Timers,
     pub(super) config: &'a GroupCoordinatorConfig,
+    pub(super) counts: &'a mut GroupCounts,
     pub(super) effects: &'a mut Effects,
     pub(super) now: Now,
 }

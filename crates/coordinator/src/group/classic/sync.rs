@@ -111,6 +111,7 @@ impl ClassicDecision<'_> {
         self.propagate_assignments(ErrorCode::NONE);
         self.group
             .transition_to(ClassicGroupState::Stable, self.now.wall_ms);
+        self.counts.classic_rebalances += 1;
     }
 
     fn repeat_assignment(&mut self, context: &RequestContext<'_>, member_id: &KafkaString) {

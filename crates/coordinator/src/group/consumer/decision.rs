@@ -14,6 +14,7 @@ use super::member::ConsumerMember;
 use super::records;
 use super::settings::GroupSettings;
 use crate::group::config::GroupCoordinatorConfig;
+use crate::group::counts::GroupCounts;
 use crate::group::decision::{Effects, Now};
 use crate::group::hash_order::{HashOrdered, HashOrderedSet};
 use crate::group::metadata::ClusterMetadata;
@@ -27,6 +28,7 @@ pub(in crate::group) struct ConsumerDecision<'a> {
     pub(in crate::group) timers: &'a mut Timers,
     pub(in crate::group) metadata: &'a mut ClusterMetadata,
     pub(in crate::group) config: &'a GroupCoordinatorConfig,
+    pub(in crate::group) counts: &'a mut GroupCounts,
     pub(in crate::group) effects: Effects,
     /// When the group's topics are to be looked at again, if that changes.
     pub(in crate::group) refresh: Option<RefreshDeadline>,
@@ -87,6 +89,7 @@ impl ConsumerDecision<'_> {
         if has_changed || metadata_hash != group.metadata_hash {
             group_epoch += 1;
             self.bump_epoch(group_epoch, metadata_hash);
+            self.counts.consumer_rebalances += 1;
         }
         self.postpone_refresh(group_epoch);
         if group.has_partition_metadata {
@@ -144,13 +147,9 @@ impl ConsumerDecision<'_> {
                 self.effects.records.push(record);
             }
         }
-        self.effects
-            .records
-            .push(records::target_assignment_metadata(
-                &group.group_id,
-                group_epoch,
-                self.now.wall_ms,
-            ));
+        let epoch = (group_epoch, self.now.wall_ms);
+        let record = records::KIND.target_metadata(&group.group_id, epoch);
+        self.effects.records.push(record);
         tracing::info!(
             group = %group.group_id,
             group_epoch,

@@ -90,11 +90,8 @@ impl ConsumerDecision<'_> {
 
     pub(super) fn remove_member_records(&mut self, member_id: &KafkaString) {
         let group_id = &self.group.group_id;
-        self.effects.records.extend([
-            records::current_assignment_tombstone(group_id, member_id),
-            records::target_assignment_tombstone(group_id, member_id),
-            records::member_metadata_tombstone(group_id, member_id),
-        ]);
+        let tombstones = records::KIND.member_tombstones(group_id, member_id);
+        self.effects.records.extend(tombstones);
     }
 }
 

@@ -317,11 +317,8 @@ impl ConsumerGroup {
             let lists = to_lists(&self.target_of(member_id));
             appended.push(records::target_assignment(group_id, member_id, &lists));
         }
-        appended.push(records::target_assignment_metadata(
-            group_id,
-            self.assignment_epoch,
-            self.assignment_timestamp_ms,
-        ));
+        let target = (self.assignment_epoch, self.assignment_timestamp_ms);
+        appended.push(records::KIND.target_metadata(group_id, target));
         for member in self.members.values() {
             appended.push(records::current_assignment(group_id, member));
         }
@@ -344,20 +341,13 @@ impl ConsumerGroup {
                 _ => member_id,
             })
         };
-        let mut tombstones = Vec::new();
-        for of_member in [
-            records::current_assignment_tombstone,
-            records::target_assignment_tombstone,
-        ] {
-            tombstones.extend(member_ids().map(|id| of_member(group_id, id)));
-        }
-        tombstones.push(records::target_assignment_metadata_tombstone(group_id));
-        tombstones.extend(member_ids().map(|id| records::member_metadata_tombstone(group_id, id)));
+        let mut tombstones = records::KIND.members_tombstones(group_id, member_ids);
         let regexes = self.resolved_regexes.keys();
         tombstones
             .extend(regexes.map(|regex| records::regular_expression_tombstone(group_id, regex)));
         tombstones.push(records::partition_metadata_tombstone(group_id));
-        tombstones.push(records::group_epoch_tombstone(group_id));
+        let key = records::KIND.group_key(group_id);
+        tombstones.push(CoordinatorRecord::tombstone(key));
         tombstones
     }
 }

@@ -42,4 +42,3 @@ pub use assignor::Assignor;
 
 pub(super) use group::{ConsumerGroup, SubscriptionType};
 pub(super) use member::ConsumerMember;
-pub(super) use offsets::Committer;

@@ -8,21 +8,8 @@ use ottla_protocol::messages::{OffsetCommitRequest, TxnOffsetCommitRequest};
 
 use super::group::ConsumerGroup;
 use super::member::ConsumerMember;
+use crate::group::committer::{self, Committer, VERSION_MEMBER_EPOCH};
 use crate::group::metadata::ClusterMetadata;
-
-/// From this version on members of the consumer protocol can commit.
-const VERSION_MEMBER_EPOCH: i16 = 9;
-
-/// What a member has said of itself in a request about offsets.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::group) struct Committer<'a> {
-    pub(in crate::group) member_id: &'a str,
-    pub(in crate::group) member_epoch: i32,
-    pub(in crate::group) api_version: i16,
-    pub(in crate::group) is_transactional: bool,
-    /// Whether it has neither a member id nor an instance id nor an epoch.
-    pub(in crate::group) is_nobody: bool,
-}
 
 impl ConsumerGroup {
     /// Whether the commit may be made.
@@ -31,27 +18,12 @@ impl ConsumerGroup {
         api_version: i16,
         request: &OffsetCommitRequest,
     ) -> Result<(), ErrorCode> {
-        let committer = Committer {
-            member_id: &request.member_id,
-            member_epoch: request.generation_id_or_member_epoch,
-            api_version,
-            is_transactional: false,
-            is_nobody: false,
-        };
-        let Some(member) = self.validate_committer(committer)? else {
-            return Ok(());
-        };
-        // The member is behind: it may commit what it has had since before that epoch.
-        let stale = stale_epoch(&member);
-        for topic in &request.topics {
-            for partition in &topic.partitions {
-                let given = member.assignment_epoch(topic.topic_id, partition.partition_index);
-                if given.is_none_or(|epoch| committer.member_epoch < epoch) {
-                    return Err(stale);
-                }
-            }
-        }
-        Ok(())
+        let committer = Committer::of(api_version, request);
+        let places = request.topics.iter().flat_map(|topic| {
+            let partitions = topic.partitions.iter();
+            partitions.map(|partition| (topic.topic_id, partition.partition_index))
+        });
+        self.validate_places(committer, places)
     }
 
     /// Whether the commit may be part of a transaction.
@@ -60,56 +32,48 @@ impl ConsumerGroup {
         request: &TxnOffsetCommitRequest,
         metadata: &ClusterMetadata,
     ) -> Result<(), ErrorCode> {
-        let committer = Committer {
-            member_id: &request.member_id,
-            member_epoch: request.generation_id,
-            api_version: VERSION_MEMBER_EPOCH,
-            is_transactional: true,
-            is_nobody: request.generation_id == -1
-                && request.member_id.is_empty()
-                && request.group_instance_id.is_none(),
-        };
+        let committer = Committer::of_transaction(request);
+        let places = request.topics.iter().flat_map(|topic| {
+            let topic_id = metadata.topic_id(&topic.name).unwrap_or_default();
+            let partitions = topic.partitions.iter();
+            partitions.map(move |partition| (topic_id, partition.partition_index))
+        });
+        self.validate_places(committer, places)
+    }
+
+    fn validate_places(
+        &self,
+        committer: Committer<'_>,
+        mut places: impl Iterator<Item = (ottla_protocol::Uuid, i32)>,
+    ) -> Result<(), ErrorCode> {
         let validated = self.validate_committer(committer);
-        // A producer knows of generations only.
-        let Some(member) = validated.map_err(|error| match error {
-            ErrorCode::STALE_MEMBER_EPOCH => ErrorCode::ILLEGAL_GENERATION,
-            error => error,
-        })?
-        else {
+        let Some(member) = validated.map_err(|error| committer.told(error))? else {
             return Ok(());
         };
-        let stale = ErrorCode::ILLEGAL_GENERATION;
-        for topic in &request.topics {
-            let topic_id = metadata.topic_id(&topic.name).unwrap_or_default();
-            for partition in &topic.partitions {
-                let given = member.assignment_epoch(topic_id, partition.partition_index);
-                if given.is_none_or(|epoch| committer.member_epoch < epoch) {
-                    return Err(stale);
-                }
-            }
+        // The member is behind: it may commit what it has had since before that epoch.
+        let is_stale = places.any(|(topic_id, partition)| {
+            let given = member.assignment_epoch(topic_id, partition);
+            given.is_none_or(|epoch| committer.member_epoch < epoch)
+        });
+        if is_stale {
+            return Err(committer.told(stale_epoch(&member)));
         }
         Ok(())
     }
 
     /// Whether the member may commit; gives it if that depends on the partition, since its epoch
     /// is not the last one.
-    pub(in crate::group) fn validate_committer(
+    fn validate_committer(
         &self,
         committer: Committer<'_>,
     ) -> Result<Option<Arc<ConsumerMember>>, ErrorCode> {
-        if committer.member_epoch < 0 && self.is_empty() {
-            return Ok(None);
-        }
-        if committer.is_transactional && committer.is_nobody {
+        if committer.needs_no_member(self.is_empty()) {
             return Ok(None);
         }
         let member = self
             .member(&committer.member_id.into())
             .ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
-        if !committer.is_transactional
-            && !member.uses_classic_protocol()
-            && committer.api_version < VERSION_MEMBER_EPOCH
-        {
+        if !member.uses_classic_protocol() && committer.api_version < VERSION_MEMBER_EPOCH {
             return Err(ErrorCode::UNSUPPORTED_VERSION);
         }
         if committer.member_epoch == member.member_epoch {
@@ -121,22 +85,15 @@ impl ConsumerGroup {
         Ok(Some(Arc::clone(member)))
     }
 
-    /// Whether the offsets may be fetched: by an administrator, or by a member in its epoch.
+    /// Whether the offsets may be fetched.
     pub(in crate::group) fn validate_fetch(
         &self,
         request: &OffsetFetchRequestGroup,
     ) -> Result<(), ErrorCode> {
-        let member_id = match &request.member_id {
-            None if request.member_epoch < 0 => return Ok(()),
-            None => return Err(ErrorCode::UNKNOWN_MEMBER_ID),
-            Some(member_id) => member_id,
-        };
-        let member = self.member(member_id).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
-        if request.member_epoch == member.member_epoch {
-            Ok(())
-        } else {
-            Err(stale_epoch(member))
-        }
+        committer::validate_fetch(request, |member_id| {
+            let member = self.member(member_id)?;
+            Some((member.member_epoch, stale_epoch(member)))
+        })
     }
 }
 

@@ -4,34 +4,31 @@ use ottla_protocol::KafkaString;
 use ottla_protocol::messages::consumer_group_current_member_assignment_value as current;
 use ottla_protocol::messages::consumer_group_target_assignment_member_value as target;
 use ottla_protocol::messages::{
-    ConsumerGroupCurrentMemberAssignmentKey, ConsumerGroupCurrentMemberAssignmentValue,
-    ConsumerGroupMemberMetadataKey, ConsumerGroupMemberMetadataValue, ConsumerGroupMetadataKey,
+    ConsumerGroupCurrentMemberAssignmentValue, ConsumerGroupMemberMetadataValue,
     ConsumerGroupMetadataValue, ConsumerGroupPartitionMetadataKey,
     ConsumerGroupRegularExpressionKey, ConsumerGroupRegularExpressionValue,
-    ConsumerGroupTargetAssignmentMemberKey, ConsumerGroupTargetAssignmentMemberValue,
-    ConsumerGroupTargetAssignmentMetadataKey, ConsumerGroupTargetAssignmentMetadataValue,
+    ConsumerGroupTargetAssignmentMemberValue,
 };
 
 use super::assignment::{EpochsByTopic, PartitionLists};
 use super::group::ResolvedRegex;
 use super::member::ConsumerMember;
+use crate::group::kind::{GroupKind, VALUE_VERSION, sorted_names};
 use crate::record::{CoordinatorRecord, RecordKey, RecordValue};
 
-/// The only version of all of these records.
-const VALUE_VERSION: i16 = 0;
+/// Whose records these are.
+pub(super) const KIND: GroupKind = GroupKind::Consumer;
 
 pub(super) fn member_metadata(
     group_id: &KafkaString,
     member: &ConsumerMember,
 ) -> CoordinatorRecord {
-    let mut names: Vec<KafkaString> = member.subscribed_topic_names.keys().cloned().collect();
-    names.sort_unstable_by(|a, b| a.encode_utf16().cmp(b.encode_utf16()));
     let value = ConsumerGroupMemberMetadataValue {
         instance_id: member.instance_id.clone(),
         rack_id: member.rack_id.clone(),
         client_id: member.client_id.clone(),
         client_host: member.client_host.clone(),
-        subscribed_topic_names: names,
+        subscribed_topic_names: sorted_names(&member.subscribed_topic_names),
         subscribed_topic_regex: member.subscribed_topic_regex.clone(),
         rebalance_timeout_ms: member.rebalance_timeout_ms,
         server_assignor: member.server_assignor.clone(),
@@ -39,24 +36,10 @@ pub(super) fn member_metadata(
         ..ConsumerGroupMemberMetadataValue::default()
     };
     CoordinatorRecord::new(
-        member_metadata_key(group_id, &member.member_id),
+        KIND.member_key(group_id, &member.member_id),
         RecordValue::ConsumerGroupMemberMetadata(Box::new(value)),
         VALUE_VERSION,
     )
-}
-
-fn member_metadata_key(group_id: &KafkaString, member_id: &KafkaString) -> RecordKey {
-    RecordKey::ConsumerGroupMemberMetadata(ConsumerGroupMemberMetadataKey {
-        group_id: group_id.clone(),
-        member_id: member_id.clone(),
-    })
-}
-
-pub(super) fn member_metadata_tombstone(
-    group_id: &KafkaString,
-    member_id: &KafkaString,
-) -> CoordinatorRecord {
-    CoordinatorRecord::tombstone(member_metadata_key(group_id, member_id))
 }
 
 pub(super) fn group_epoch(
@@ -70,20 +53,10 @@ pub(super) fn group_epoch(
         ..ConsumerGroupMetadataValue::default()
     };
     CoordinatorRecord::new(
-        group_epoch_key(group_id),
+        KIND.group_key(group_id),
         RecordValue::ConsumerGroupMetadata(Box::new(value)),
         VALUE_VERSION,
     )
-}
-
-fn group_epoch_key(group_id: &KafkaString) -> RecordKey {
-    RecordKey::ConsumerGroupMetadata(ConsumerGroupMetadataKey {
-        group_id: group_id.clone(),
-    })
-}
-
-pub(super) fn group_epoch_tombstone(group_id: &KafkaString) -> CoordinatorRecord {
-    CoordinatorRecord::tombstone(group_epoch_key(group_id))
 }
 
 /// Takes back the record that releases before 4.1 wrote of the topics.
@@ -112,51 +85,10 @@ pub(super) fn target_assignment(
         ..ConsumerGroupTargetAssignmentMemberValue::default()
     };
     CoordinatorRecord::new(
-        target_assignment_key(group_id, member_id),
+        KIND.target_key(group_id, member_id),
         RecordValue::ConsumerGroupTargetAssignmentMember(Box::new(value)),
         VALUE_VERSION,
     )
-}
-
-fn target_assignment_key(group_id: &KafkaString, member_id: &KafkaString) -> RecordKey {
-    RecordKey::ConsumerGroupTargetAssignmentMember(ConsumerGroupTargetAssignmentMemberKey {
-        group_id: group_id.clone(),
-        member_id: member_id.clone(),
-    })
-}
-
-pub(super) fn target_assignment_tombstone(
-    group_id: &KafkaString,
-    member_id: &KafkaString,
-) -> CoordinatorRecord {
-    CoordinatorRecord::tombstone(target_assignment_key(group_id, member_id))
-}
-
-pub(super) fn target_assignment_metadata(
-    group_id: &KafkaString,
-    assignment_epoch: i32,
-    assignment_timestamp: i64,
-) -> CoordinatorRecord {
-    let value = ConsumerGroupTargetAssignmentMetadataValue {
-        assignment_epoch,
-        assignment_timestamp,
-        ..ConsumerGroupTargetAssignmentMetadataValue::default()
-    };
-    CoordinatorRecord::new(
-        target_assignment_metadata_key(group_id),
-        RecordValue::ConsumerGroupTargetAssignmentMetadata(Box::new(value)),
-        VALUE_VERSION,
-    )
-}
-
-fn target_assignment_metadata_key(group_id: &KafkaString) -> RecordKey {
-    RecordKey::ConsumerGroupTargetAssignmentMetadata(ConsumerGroupTargetAssignmentMetadataKey {
-        group_id: group_id.clone(),
-    })
-}
-
-pub(super) fn target_assignment_metadata_tombstone(group_id: &KafkaString) -> CoordinatorRecord {
-    CoordinatorRecord::tombstone(target_assignment_metadata_key(group_id))
 }
 
 pub(super) fn current_assignment(
@@ -172,7 +104,7 @@ pub(super) fn current_assignment(
         ..ConsumerGroupCurrentMemberAssignmentValue::default()
     };
     CoordinatorRecord::new(
-        current_assignment_key(group_id, &member.member_id),
+        KIND.current_key(group_id, &member.member_id),
         RecordValue::ConsumerGroupCurrentMemberAssignment(Box::new(value)),
         VALUE_VERSION,
     )
@@ -188,20 +120,6 @@ fn current_topics(topics: &EpochsByTopic) -> Vec<current::TopicPartitions> {
             ..current::TopicPartitions::default()
         })
         .collect()
-}
-
-fn current_assignment_key(group_id: &KafkaString, member_id: &KafkaString) -> RecordKey {
-    RecordKey::ConsumerGroupCurrentMemberAssignment(ConsumerGroupCurrentMemberAssignmentKey {
-        group_id: group_id.clone(),
-        member_id: member_id.clone(),
-    })
-}
-
-pub(super) fn current_assignment_tombstone(
-    group_id: &KafkaString,
-    member_id: &KafkaString,
-) -> CoordinatorRecord {
-    CoordinatorRecord::tombstone(current_assignment_key(group_id, member_id))
 }
 
 pub(super) fn regular_expression(

@@ -123,6 +123,7 @@ impl ConsumerDecision<'_> {
         if has_changed || metadata_hash != group.metadata_hash {
             let group_epoch = group.group_epoch + 1;
             self.bump_epoch(group_epoch, metadata_hash);
+            self.counts.consumer_rebalances += 1;
             self.postpone_refresh(group_epoch);
         }
     }

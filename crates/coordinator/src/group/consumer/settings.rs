@@ -19,6 +19,7 @@ impl GroupSettings {
         config: &GroupCoordinatorConfig,
         metadata: &ClusterMetadata,
     ) -> Self {
+        let node_id = config.node_id;
         let config = &config.consumer;
         let own = |name, bounds| metadata.group_setting_within(group_id, name, bounds);
         Self {
@@ -27,7 +28,8 @@ impl GroupSettings {
                 "consumer.heartbeat.interval.ms",
                 config.heartbeat_interval_ms,
             ),
-            assignment_interval_ms: own(
+            assignment_interval_ms: metadata.dynamic_group_setting(
+                (node_id, group_id),
                 "consumer.assignment.interval.ms",
                 config.assignment_interval_ms,
             ),

@@ -146,6 +146,7 @@ impl ShareDecision<'_> {
         if has_changed || metadata_hash != group.metadata_hash {
             group_epoch += 1;
             self.bump_epoch(group_epoch, metadata_hash);
+            self.counts.share_rebalances += 1;
         }
         self.refresh = Some(RefreshDeadline::after(self.now, group_epoch));
         (group_epoch, topics.subscription_type(member_count))
@@ -166,10 +167,8 @@ impl ShareDecision<'_> {
     /// Takes a member out of the group, which enters a new epoch.
     pub(super) fn fence(&mut self, member: &ShareMember) {
         let group = self.group;
-        self.effects.records.extend(records::member_tombstones(
-            &group.group_id,
-            &member.member_id,
-        ));
+        let tombstones = records::KIND.member_tombstones(&group.group_id, &member.member_id);
+        self.effects.records.extend(tombstones);
         let mut topics = group.subscribed_topics.clone();
         topics.remove_member(member);
         let metadata_hash = self.metadata.group_hash(topics.names());

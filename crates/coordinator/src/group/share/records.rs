@@ -4,48 +4,37 @@ use ottla_protocol::messages::share_group_current_member_assignment_value as cur
 use ottla_protocol::messages::share_group_state_partition_metadata_value as state;
 use ottla_protocol::messages::share_group_target_assignment_member_value as target;
 use ottla_protocol::messages::{
-    ShareGroupCurrentMemberAssignmentKey, ShareGroupCurrentMemberAssignmentValue,
-    ShareGroupMemberMetadataKey, ShareGroupMemberMetadataValue, ShareGroupMetadataKey,
-    ShareGroupMetadataValue, ShareGroupStatePartitionMetadataKey,
-    ShareGroupStatePartitionMetadataValue, ShareGroupTargetAssignmentMemberKey,
-    ShareGroupTargetAssignmentMemberValue, ShareGroupTargetAssignmentMetadataKey,
-    ShareGroupTargetAssignmentMetadataValue,
+    ShareGroupCurrentMemberAssignmentValue, ShareGroupMemberMetadataValue, ShareGroupMetadataValue,
+    ShareGroupStatePartitionMetadataKey, ShareGroupStatePartitionMetadataValue,
+    ShareGroupTargetAssignmentMemberValue,
 };
 use ottla_protocol::{KafkaString, Uuid};
 
 use super::group::{ShareGroup, StatePartitions, Topics};
 use super::member::ShareMember;
 use crate::group::consumer::assignment::{PartitionLists, to_lists};
+use crate::group::kind::{GroupKind, VALUE_VERSION, sorted_names};
 use crate::group::metadata::ClusterMetadata;
 use crate::record::{CoordinatorRecord, RecordKey, RecordValue};
 
-/// The only version of all of these records.
-const VALUE_VERSION: i16 = 0;
+/// Whose records these are.
+pub(super) const KIND: GroupKind = GroupKind::Share;
 /// What stands in a record in place of the name of a topic that is gone.
 pub(super) const UNKNOWN_TOPIC: &str = "<UNKNOWN>";
 
 pub(super) fn member_metadata(group_id: &KafkaString, member: &ShareMember) -> CoordinatorRecord {
-    let mut names: Vec<KafkaString> = member.subscribed_topic_names.keys().cloned().collect();
-    names.sort_unstable_by(|a, b| a.encode_utf16().cmp(b.encode_utf16()));
     let value = ShareGroupMemberMetadataValue {
         rack_id: member.rack_id.clone(),
         client_id: member.client_id.clone(),
         client_host: member.client_host.clone(),
-        subscribed_topic_names: names,
+        subscribed_topic_names: sorted_names(&member.subscribed_topic_names),
         ..ShareGroupMemberMetadataValue::default()
     };
     CoordinatorRecord::new(
-        member_metadata_key(group_id, &member.member_id),
+        KIND.member_key(group_id, &member.member_id),
         RecordValue::ShareGroupMemberMetadata(Box::new(value)),
         VALUE_VERSION,
     )
-}
-
-fn member_metadata_key(group_id: &KafkaString, member_id: &KafkaString) -> RecordKey {
-    RecordKey::ShareGroupMemberMetadata(ShareGroupMemberMetadataKey {
-        group_id: group_id.clone(),
-        member_id: member_id.clone(),
-    })
 }
 
 pub(super) fn group_epoch(
@@ -59,16 +48,10 @@ pub(super) fn group_epoch(
         ..ShareGroupMetadataValue::default()
     };
     CoordinatorRecord::new(
-        group_epoch_key(group_id),
+        KIND.group_key(group_id),
         RecordValue::ShareGroupMetadata(Box::new(value)),
         VALUE_VERSION,
     )
-}
-
-fn group_epoch_key(group_id: &KafkaString) -> RecordKey {
-    RecordKey::ShareGroupMetadata(ShareGroupMetadataKey {
-        group_id: group_id.clone(),
-    })
 }
 
 pub(super) fn target_assignment(
@@ -88,40 +71,10 @@ pub(super) fn target_assignment(
         ..ShareGroupTargetAssignmentMemberValue::default()
     };
     CoordinatorRecord::new(
-        target_assignment_key(group_id, member_id),
+        KIND.target_key(group_id, member_id),
         RecordValue::ShareGroupTargetAssignmentMember(Box::new(value)),
         VALUE_VERSION,
     )
-}
-
-fn target_assignment_key(group_id: &KafkaString, member_id: &KafkaString) -> RecordKey {
-    RecordKey::ShareGroupTargetAssignmentMember(ShareGroupTargetAssignmentMemberKey {
-        group_id: group_id.clone(),
-        member_id: member_id.clone(),
-    })
-}
-
-pub(super) fn target_assignment_metadata(
-    group_id: &KafkaString,
-    assignment_epoch: i32,
-    assignment_timestamp: i64,
-) -> CoordinatorRecord {
-    let value = ShareGroupTargetAssignmentMetadataValue {
-        assignment_epoch,
-        assignment_timestamp,
-        ..ShareGroupTargetAssignmentMetadataValue::default()
-    };
-    CoordinatorRecord::new(
-        target_assignment_metadata_key(group_id),
-        RecordValue::ShareGroupTargetAssignmentMetadata(Box::new(value)),
-        VALUE_VERSION,
-    )
-}
-
-fn target_assignment_metadata_key(group_id: &KafkaString) -> RecordKey {
-    RecordKey::ShareGroupTargetAssignmentMetadata(ShareGroupTargetAssignmentMetadataKey {
-        group_id: group_id.clone(),
-    })
 }
 
 pub(super) fn current_assignment(
@@ -143,30 +96,10 @@ pub(super) fn current_assignment(
         ..ShareGroupCurrentMemberAssignmentValue::default()
     };
     CoordinatorRecord::new(
-        current_assignment_key(group_id, &member.member_id),
+        KIND.current_key(group_id, &member.member_id),
         RecordValue::ShareGroupCurrentMemberAssignment(Box::new(value)),
         VALUE_VERSION,
     )
-}
-
-fn current_assignment_key(group_id: &KafkaString, member_id: &KafkaString) -> RecordKey {
-    RecordKey::ShareGroupCurrentMemberAssignment(ShareGroupCurrentMemberAssignmentKey {
-        group_id: group_id.clone(),
-        member_id: member_id.clone(),
-    })
-}
-
-/// Takes back all that the log has of a member.
-pub(super) fn member_tombstones(
-    group_id: &KafkaString,
-    member_id: &KafkaString,
-) -> [CoordinatorRecord; 3] {
-    [
-        current_assignment_key(group_id, member_id),
-        target_assignment_key(group_id, member_id),
-        member_metadata_key(group_id, member_id),
-    ]
-    .map(CoordinatorRecord::tombstone)
 }
 
 pub(super) fn state_partitions(
@@ -218,13 +151,8 @@ fn state_partitions_key(group_id: &KafkaString) -> RecordKey {
 /// Takes back all that the log has of the group.
 pub(super) fn group_tombstones(group: &ShareGroup) -> Vec<CoordinatorRecord> {
     let group_id = &group.group_id;
-    let members = || group.members.keys();
-    let mut keys: Vec<RecordKey> = Vec::new();
-    keys.extend(members().map(|member_id| current_assignment_key(group_id, member_id)));
-    keys.extend(members().map(|member_id| target_assignment_key(group_id, member_id)));
-    keys.push(target_assignment_metadata_key(group_id));
-    keys.extend(members().map(|member_id| member_metadata_key(group_id, member_id)));
-    keys.push(state_partitions_key(group_id));
-    keys.push(group_epoch_key(group_id));
-    keys.into_iter().map(CoordinatorRecord::tombstone).collect()
+    let mut tombstones = KIND.members_tombstones(group_id, || group.members.keys());
+    let keys = [state_partitions_key(group_id), KIND.group_key(group_id)];
+    tombstones.extend(keys.map(CoordinatorRecord::tombstone));
+    tombstones
 }

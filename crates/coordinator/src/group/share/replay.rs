@@ -8,37 +8,24 @@ use ottla_protocol::messages::share_group_state_partition_metadata_value::TopicP
 
 use super::group::{ShareGroup, StatePartitions, TopicPartitions, Topics};
 use super::member::ShareMember;
+use super::records;
 use crate::group::Group;
 use crate::group::coordinator::GroupCoordinator;
 use crate::group::decision::Now;
 use crate::group::hash_order::{HashOrdered, HashOrderedSet};
+use crate::group::kind::Met;
+use crate::group::member_epoch::EPOCH_NONE;
 use crate::record::{CoordinatorRecord, RecordKey, RecordValue};
-
-/// The epoch that a member or an assignment has whose record was taken back.
-const EPOCH_NONE: i32 = -1;
 
 impl GroupCoordinator {
     /// Takes a record of a share group into the state.
     pub(in crate::group) fn replay_share(&mut self, now: Now, record: &CoordinatorRecord) {
         let group_id = record.key.group_id();
         let value = record.value.as_ref().map(|versioned| &versioned.value);
-        match self.groups.get(group_id) {
-            Some(Group::Share(_)) => {}
-            // What is left of a group that is gone.
-            Some(_) | None if value.is_none() => return,
-            Some(Group::Classic(group)) if group.protocol_type().is_none() => {
-                // A group that was there for its offsets only turns out to have a protocol.
-                self.put_share(group_id);
-            }
-            Some(_) => {
-                tracing::warn!(
-                    group = %group_id,
-                    record = record.key.name(),
-                    "skipped a record of another protocol than the group's"
-                );
-                return;
-            }
-            None => self.put_share(group_id),
+        match self.met(records::KIND, record) {
+            Met::Group => {}
+            Met::Nothing => self.put_share(group_id),
+            Met::Another => return,
         }
         let Some(Group::Share(group)) = self.groups.get_mut(group_id) else {
             return;

@@ -19,12 +19,14 @@ impl ShareSettings {
         config: &GroupCoordinatorConfig,
         metadata: &ClusterMetadata,
     ) -> Self {
+        let node_id = config.node_id;
         let config = &config.share;
         let own = |name, bounds| metadata.group_setting_within(group_id, name, bounds);
         Self {
             session_timeout_ms: own("share.session.timeout.ms", config.session_timeout_ms),
             heartbeat_interval_ms: own("share.heartbeat.interval.ms", config.heartbeat_interval_ms),
-            assignment_interval_ms: own(
+            assignment_interval_ms: metadata.dynamic_group_setting(
+                (node_id, group_id),
                 "share.assignment.interval.ms",
                 config.assignment_interval_ms,
             ),

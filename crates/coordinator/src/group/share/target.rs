@@ -13,6 +13,7 @@ use super::settings::ShareSettings;
 use crate::group::config::GroupCoordinatorConfig;
 use crate::group::consumer::SubscriptionType;
 use crate::group::consumer::assignment::{PartitionsByTopic, from_lists};
+use crate::group::counts::GroupCounts;
 use crate::group::decision::{Effects, Now};
 use crate::group::hash_order::{HashOrdered, HashOrderedSet};
 use crate::group::metadata::ClusterMetadata;
@@ -26,6 +27,7 @@ pub(super) struct ShareDecision<'a> {
     pub(super) timers: &'a mut Timers,
     pub(super) metadata: &'a mut ClusterMetadata,
     pub(super) config: &'a GroupCoordinatorConfig,
+    pub(super) counts: &'a mut GroupCounts,
     pub(super) effects: Effects,
     /// When the group's topics are to be looked at again, if that changes.
     pub(super) refresh: Option<RefreshDeadline>,
@@ -69,13 +71,9 @@ impl ShareDecision<'_> {
                 self.effects.records.push(record);
             }
         }
-        self.effects
-            .records
-            .push(records::target_assignment_metadata(
-                &group.group_id,
-                group_epoch,
-                self.now.wall_ms,
-            ));
+        let epoch = (group_epoch, self.now.wall_ms);
+        let record = records::KIND.target_metadata(&group.group_id, epoch);
+        self.effects.records.push(record);
         tracing::info!(
             group = %group.group_id,
             group_epoch,

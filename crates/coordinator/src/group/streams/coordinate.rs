@@ -116,6 +116,7 @@ impl GroupCoordinator {
             timers: &mut self.timers,
             metadata: &mut self.metadata,
             config: &self.config,
+            counts: &mut self.counts,
             effects: before,
             statuses: Vec::new(),
             volatile: new_group.volatile.clone(),
@@ -162,6 +163,7 @@ impl GroupCoordinator {
             timers: &mut self.timers,
             metadata: &mut self.metadata,
             config: &self.config,
+            counts: &mut self.counts,
             effects: Effects::default(),
             statuses: Vec::new(),
             volatile: group.volatile.clone(),
@@ -232,13 +234,9 @@ impl StreamsGroup {
     /// Records that take back all that the log has of the group.
     pub(in crate::group) fn tombstones(&self) -> Vec<CoordinatorRecord> {
         let group_id = &self.group_id;
-        let members = || self.members.keys();
-        let mut tombstones: Vec<CoordinatorRecord> = Vec::new();
-        tombstones.extend(members().map(|id| records::current_assignment_tombstone(group_id, id)));
-        tombstones.extend(members().map(|id| records::target_assignment_tombstone(group_id, id)));
-        tombstones.push(records::target_assignment_metadata_tombstone(group_id));
-        tombstones.extend(members().map(|id| records::member_metadata_tombstone(group_id, id)));
-        tombstones.push(records::group_metadata_tombstone(group_id));
+        let mut tombstones = records::KIND.members_tombstones(group_id, || self.members.keys());
+        let key = records::KIND.group_key(group_id);
+        tombstones.push(CoordinatorRecord::tombstone(key));
         tombstones.push(records::topology_tombstone(group_id));
         tombstones
     }

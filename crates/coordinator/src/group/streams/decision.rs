@@ -13,6 +13,7 @@ use super::records::{self, GroupMetadata};
 use super::settings::{GroupSettings, standby_replicas};
 use super::tasks::Tasks;
 use crate::group::config::GroupCoordinatorConfig;
+use crate::group::counts::GroupCounts;
 use crate::group::decision::{Effects, Now};
 use crate::group::hash_order::HashOrdered;
 use crate::group::metadata::ClusterMetadata;
@@ -26,6 +27,7 @@ pub(super) struct StreamsDecision<'a> {
     pub(super) timers: &'a mut Timers,
     pub(super) metadata: &'a mut ClusterMetadata,
     pub(super) config: &'a GroupCoordinatorConfig,
+    pub(super) counts: &'a mut GroupCounts,
     pub(super) effects: Effects,
     /// What the response says of the group besides errors.
     pub(super) statuses: Vec<(Status, String)>,
@@ -117,8 +119,8 @@ impl StreamsDecision<'_> {
             }
         }
         let group_epoch = assignable.group_epoch;
-        let record =
-            records::target_assignment_metadata(&group.group_id, group_epoch, self.now.wall_ms);
+        let epoch = (group_epoch, self.now.wall_ms);
+        let record = records::KIND.target_metadata(&group.group_id, epoch);
         self.effects.records.push(record);
         tracing::info!(
             group = %group.group_id,
@@ -184,11 +186,8 @@ impl StreamsDecision<'_> {
     pub(super) fn fence(&mut self, member: &StreamsMember) {
         let group = self.group;
         let (group_id, member_id) = (&group.group_id, &member.member_id);
-        self.effects.records.extend([
-            records::current_assignment_tombstone(group_id, member_id),
-            records::target_assignment_tombstone(group_id, member_id),
-            records::member_metadata_tombstone(group_id, member_id),
-        ]);
+        let tombstones = records::KIND.member_tombstones(group_id, member_id);
+        self.effects.records.extend(tombstones);
         self.bump_epoch(&GroupMetadata {
             epoch: group.group_epoch + 1,
             metadata_hash: group.metadata_hash,

@@ -32,10 +32,9 @@ fn written_again(group: &StreamsGroup, record: &CoordinatorRecord) -> Option<Coo
         RecordKey::StreamsGroupMemberMetadata(key) => {
             records::member_metadata(group_id, group.member(&key.member_id)?)
         }
-        RecordKey::StreamsGroupTargetAssignmentMetadata(_) => records::target_assignment_metadata(
+        RecordKey::StreamsGroupTargetAssignmentMetadata(_) => records::KIND.target_metadata(
             group_id,
-            group.assignment_epoch,
-            group.assignment_timestamp_ms,
+            (group.assignment_epoch, group.assignment_timestamp_ms),
         ),
         RecordKey::StreamsGroupTargetAssignmentMember(key) => {
             let target = group.target_of(&key.member_id);

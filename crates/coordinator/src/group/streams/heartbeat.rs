@@ -221,6 +221,7 @@ impl StreamsDecision<'_> {
             validated_topology_epoch,
             assignment_configs: configs,
         });
+        self.counts.streams_rebalances += 1;
         self.volatile.refresh_deadline = RefreshDeadline::after(self.now, epoch);
         epoch
     }

@@ -8,10 +8,7 @@ use ottla_protocol::{ErrorCode, KafkaString};
 
 use super::group::StreamsGroup;
 use super::member::StreamsMember;
-use crate::group::consumer::Committer;
-
-/// From this version on members of the streams protocol can commit.
-const VERSION_MEMBER_EPOCH: i16 = 9;
+use crate::group::committer::{self, Committer, VERSION_MEMBER_EPOCH};
 
 impl StreamsGroup {
     /// Whether the commit may be made.
@@ -20,23 +17,12 @@ impl StreamsGroup {
         api_version: i16,
         request: &OffsetCommitRequest,
     ) -> Result<(), ErrorCode> {
-        let committer = Committer {
-            member_id: &request.member_id,
-            member_epoch: request.generation_id_or_member_epoch,
-            api_version,
-            is_transactional: false,
-            is_nobody: false,
-        };
-        let Some(member) = self.validate_committer(committer)? else {
-            return Ok(());
-        };
-        for topic in &request.topics {
-            for partition in &topic.partitions {
-                let place = (&topic.name, partition.partition_index);
-                self.validate_place(&member, committer.member_epoch, place)?;
-            }
-        }
-        Ok(())
+        let committer = Committer::of(api_version, request);
+        let places = request.topics.iter().flat_map(|topic| {
+            let partitions = topic.partitions.iter();
+            partitions.map(|partition| (&topic.name, partition.partition_index))
+        });
+        self.validate_places(committer, places)
     }
 
     /// Whether the commit may be part of a transaction.
@@ -44,30 +30,30 @@ impl StreamsGroup {
         &self,
         request: &TxnOffsetCommitRequest,
     ) -> Result<(), ErrorCode> {
-        let committer = Committer {
-            member_id: &request.member_id,
-            member_epoch: request.generation_id,
-            api_version: VERSION_MEMBER_EPOCH,
-            is_transactional: true,
-            is_nobody: request.generation_id == -1
-                && request.member_id.is_empty()
-                && request.group_instance_id.is_none(),
-        };
-        // A producer knows of generations only.
-        let as_generation = |error| match error {
-            ErrorCode::STALE_MEMBER_EPOCH => ErrorCode::ILLEGAL_GENERATION,
-            error => error,
-        };
+        let committer = Committer::of_transaction(request);
+        let places = request.topics.iter().flat_map(|topic| {
+            let partitions = topic.partitions.iter();
+            partitions.map(|partition| (&topic.name, partition.partition_index))
+        });
+        self.validate_places(committer, places)
+    }
+
+    fn validate_places<'a>(
+        &self,
+        committer: Committer<'_>,
+        mut places: impl Iterator<Item = (&'a KafkaString, i32)>,
+    ) -> Result<(), ErrorCode> {
         let validated = self.validate_committer(committer);
-        let Some(member) = validated.map_err(as_generation)? else {
+        let Some(member) = validated.map_err(|error| committer.told(error))? else {
             return Ok(());
         };
-        for topic in &request.topics {
-            for partition in &topic.partitions {
-                let place = (&topic.name, partition.partition_index);
-                self.validate_place(&member, committer.member_epoch, place)
-                    .map_err(as_generation)?;
-            }
+        // The member is behind: it may commit what it has had since before that epoch.
+        let is_stale = places.any(|place| {
+            let given = self.given_epoch(&member, place);
+            given.is_none_or(|epoch| committer.member_epoch < epoch)
+        });
+        if is_stale {
+            return Err(committer.told(ErrorCode::STALE_MEMBER_EPOCH));
         }
         Ok(())
     }
@@ -78,16 +64,13 @@ impl StreamsGroup {
         &self,
         committer: Committer<'_>,
     ) -> Result<Option<Arc<StreamsMember>>, ErrorCode> {
-        if committer.member_epoch < 0 && self.is_empty() {
-            return Ok(None);
-        }
-        if committer.is_transactional && committer.is_nobody {
+        if committer.needs_no_member(self.is_empty()) {
             return Ok(None);
         }
         let member = self
             .member(&committer.member_id.into())
             .ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
-        if !committer.is_transactional && committer.api_version < VERSION_MEMBER_EPOCH {
+        if committer.api_version < VERSION_MEMBER_EPOCH {
             return Err(ErrorCode::UNSUPPORTED_VERSION);
         }
         if committer.member_epoch == member.member_epoch {
@@ -99,40 +82,25 @@ impl StreamsGroup {
         Ok(Some(Arc::clone(member)))
     }
 
-    /// Whether the member, which is behind, has had the partition's task since before that epoch.
-    fn validate_place(
+    /// Since which epoch the member has had the task that reads the partition, if it has it.
+    fn given_epoch(
         &self,
         member: &StreamsMember,
-        member_epoch: i32,
         (topic, partition): (&KafkaString, i32),
-    ) -> Result<(), ErrorCode> {
-        let topology = self.topology.as_ref();
-        let reader = topology.and_then(|topology| topology.reader_of(topic));
-        let given = reader.and_then(|subtopology| {
-            let assigned = member.assigned.epoch_of(subtopology, partition);
-            assigned.or_else(|| member.pending_revocation.epoch_of(subtopology, partition))
-        });
-        if given.is_none_or(|epoch| member_epoch < epoch) {
-            return Err(ErrorCode::STALE_MEMBER_EPOCH);
-        }
-        Ok(())
+    ) -> Option<i32> {
+        let subtopology = self.topology.as_ref()?.reader_of(topic)?;
+        let assigned = member.assigned.epoch_of(subtopology, partition);
+        assigned.or_else(|| member.pending_revocation.epoch_of(subtopology, partition))
     }
 
-    /// Whether the offsets may be fetched: by an administrator, or by a member in its epoch.
+    /// Whether the offsets may be fetched.
     pub(in crate::group) fn validate_fetch(
         &self,
         request: &OffsetFetchRequestGroup,
     ) -> Result<(), ErrorCode> {
-        let member_id = match &request.member_id {
-            None if request.member_epoch < 0 => return Ok(()),
-            None => return Err(ErrorCode::UNKNOWN_MEMBER_ID),
-            Some(member_id) => member_id,
-        };
-        let member = self.member(member_id).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
-        if request.member_epoch == member.member_epoch {
-            Ok(())
-        } else {
-            Err(ErrorCode::STALE_MEMBER_EPOCH)
-        }
+        committer::validate_fetch(request, |member_id| {
+            let member = self.member(member_id)?;
+            Some((member.member_epoch, ErrorCode::STALE_MEMBER_EPOCH))
+        })
     }
 }

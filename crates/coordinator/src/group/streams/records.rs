@@ -8,19 +8,18 @@ use ottla_protocol::messages::streams_group_member_metadata_value as metadata;
 use ottla_protocol::messages::streams_group_metadata_value::LastAssignmentConfig;
 use ottla_protocol::messages::streams_group_target_assignment_member_value as target;
 use ottla_protocol::messages::{
-    StreamsGroupCurrentMemberAssignmentKey, StreamsGroupCurrentMemberAssignmentValue,
-    StreamsGroupMemberMetadataKey, StreamsGroupMemberMetadataValue, StreamsGroupMetadataKey,
-    StreamsGroupMetadataValue, StreamsGroupTargetAssignmentMemberKey,
-    StreamsGroupTargetAssignmentMemberValue, StreamsGroupTargetAssignmentMetadataKey,
-    StreamsGroupTargetAssignmentMetadataValue, StreamsGroupTopologyKey, StreamsGroupTopologyValue,
+    StreamsGroupCurrentMemberAssignmentValue, StreamsGroupMemberMetadataValue,
+    StreamsGroupMetadataValue, StreamsGroupTargetAssignmentMemberValue, StreamsGroupTopologyKey,
+    StreamsGroupTopologyValue,
 };
 
 use super::member::StreamsMember;
 use super::tasks::{EpochsBySubtopology, Tasks, TasksBySubtopology};
+use crate::group::kind::{GroupKind, VALUE_VERSION};
 use crate::record::{CoordinatorRecord, RecordKey, RecordValue};
 
-/// The only version of all of these records.
-const VALUE_VERSION: i16 = 0;
+/// Whose records these are.
+pub(super) const KIND: GroupKind = GroupKind::Streams;
 
 /// What a group's own record says.
 #[derive(Clone, Debug)]
@@ -52,20 +51,10 @@ pub(super) fn group_metadata(
         ..StreamsGroupMetadataValue::default()
     };
     CoordinatorRecord::new(
-        group_metadata_key(group_id),
+        KIND.group_key(group_id),
         RecordValue::StreamsGroupMetadata(Box::new(value)),
         VALUE_VERSION,
     )
-}
-
-fn group_metadata_key(group_id: &KafkaString) -> RecordKey {
-    RecordKey::StreamsGroupMetadata(StreamsGroupMetadataKey {
-        group_id: group_id.clone(),
-    })
-}
-
-pub(super) fn group_metadata_tombstone(group_id: &KafkaString) -> CoordinatorRecord {
-    CoordinatorRecord::tombstone(group_metadata_key(group_id))
 }
 
 pub(super) fn topology(
@@ -117,24 +106,10 @@ pub(super) fn member_metadata(group_id: &KafkaString, member: &StreamsMember) ->
         ..StreamsGroupMemberMetadataValue::default()
     };
     CoordinatorRecord::new(
-        member_metadata_key(group_id, &member.member_id),
+        KIND.member_key(group_id, &member.member_id),
         RecordValue::StreamsGroupMemberMetadata(Box::new(value)),
         VALUE_VERSION,
     )
-}
-
-fn member_metadata_key(group_id: &KafkaString, member_id: &KafkaString) -> RecordKey {
-    RecordKey::StreamsGroupMemberMetadata(StreamsGroupMemberMetadataKey {
-        group_id: group_id.clone(),
-        member_id: member_id.clone(),
-    })
-}
-
-pub(super) fn member_metadata_tombstone(
-    group_id: &KafkaString,
-    member_id: &KafkaString,
-) -> CoordinatorRecord {
-    CoordinatorRecord::tombstone(member_metadata_key(group_id, member_id))
 }
 
 pub(super) fn target_assignment(
@@ -149,7 +124,7 @@ pub(super) fn target_assignment(
         ..StreamsGroupTargetAssignmentMemberValue::default()
     };
     CoordinatorRecord::new(
-        target_assignment_key(group_id, member_id),
+        KIND.target_key(group_id, member_id),
         RecordValue::StreamsGroupTargetAssignmentMember(Box::new(value)),
         VALUE_VERSION,
     )
@@ -164,47 +139,6 @@ fn target_tasks(tasks: &TasksBySubtopology) -> Vec<target::TaskIds> {
             ..target::TaskIds::default()
         });
     ids.collect()
-}
-
-fn target_assignment_key(group_id: &KafkaString, member_id: &KafkaString) -> RecordKey {
-    RecordKey::StreamsGroupTargetAssignmentMember(StreamsGroupTargetAssignmentMemberKey {
-        group_id: group_id.clone(),
-        member_id: member_id.clone(),
-    })
-}
-
-pub(super) fn target_assignment_tombstone(
-    group_id: &KafkaString,
-    member_id: &KafkaString,
-) -> CoordinatorRecord {
-    CoordinatorRecord::tombstone(target_assignment_key(group_id, member_id))
-}
-
-pub(super) fn target_assignment_metadata(
-    group_id: &KafkaString,
-    assignment_epoch: i32,
-    assignment_timestamp: i64,
-) -> CoordinatorRecord {
-    let value = StreamsGroupTargetAssignmentMetadataValue {
-        assignment_epoch,
-        assignment_timestamp,
-        ..StreamsGroupTargetAssignmentMetadataValue::default()
-    };
-    CoordinatorRecord::new(
-        target_assignment_metadata_key(group_id),
-        RecordValue::StreamsGroupTargetAssignmentMetadata(Box::new(value)),
-        VALUE_VERSION,
-    )
-}
-
-fn target_assignment_metadata_key(group_id: &KafkaString) -> RecordKey {
-    RecordKey::StreamsGroupTargetAssignmentMetadata(StreamsGroupTargetAssignmentMetadataKey {
-        group_id: group_id.clone(),
-    })
-}
-
-pub(super) fn target_assignment_metadata_tombstone(group_id: &KafkaString) -> CoordinatorRecord {
-    CoordinatorRecord::tombstone(target_assignment_metadata_key(group_id))
 }
 
 pub(super) fn current_assignment(
@@ -225,7 +159,7 @@ pub(super) fn current_assignment(
         ..StreamsGroupCurrentMemberAssignmentValue::default()
     };
     CoordinatorRecord::new(
-        current_assignment_key(group_id, &member.member_id),
+        KIND.current_key(group_id, &member.member_id),
         RecordValue::StreamsGroupCurrentMemberAssignment(Box::new(value)),
         VALUE_VERSION,
     )
@@ -252,18 +186,4 @@ fn current_tasks(tasks: &TasksBySubtopology) -> Vec<current::TaskIds> {
             ..current::TaskIds::default()
         });
     ids.collect()
-}
-
-fn current_assignment_key(group_id: &KafkaString, member_id: &KafkaString) -> RecordKey {
-    RecordKey::StreamsGroupCurrentMemberAssignment(StreamsGroupCurrentMemberAssignmentKey {
-        group_id: group_id.clone(),
-        member_id: member_id.clone(),
-    })
-}
-
-pub(super) fn current_assignment_tombstone(
-    group_id: &KafkaString,
-    member_id: &KafkaString,
-) -> CoordinatorRecord {
-    CoordinatorRecord::tombstone(current_assignment_key(group_id, member_id))
 }

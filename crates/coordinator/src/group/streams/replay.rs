@@ -11,39 +11,25 @@ use ottla_protocol::messages::{
 
 use super::group::StreamsGroup;
 use super::member::StreamsMember;
+use super::records;
 use super::tasks::{Tasks, TasksBySubtopology};
 use super::topology::Topology;
 use crate::group::Group;
 use crate::group::coordinator::GroupCoordinator;
+use crate::group::kind::Met;
+use crate::group::member_epoch::EPOCH_NONE;
 use crate::group::timers::TimerKey;
 use crate::record::{CoordinatorRecord, RecordKey, RecordValue};
-
-/// The epoch that a member or an assignment has whose record was taken back.
-const EPOCH_NONE: i32 = -1;
 
 impl GroupCoordinator {
     /// Takes a record of a streams group into the state.
     pub(in crate::group) fn replay_streams(&mut self, record: &CoordinatorRecord) {
         let group_id = record.key.group_id();
         let value = record.value.as_ref().map(|versioned| &versioned.value);
-        match self.groups.get(group_id) {
-            Some(Group::Streams(_)) => {}
-            // What is left of a group that changed its protocol.
-            Some(_) | None if value.is_none() => return,
-            Some(Group::Classic(group)) if group.protocol_type().is_none() => {
-                // A group that was there for its offsets only turns out to have a protocol.
-                self.put_streams(group_id);
-            }
-            Some(_) => {
-                // A change of protocol takes back the records of the earlier one first.
-                tracing::warn!(
-                    group = %group_id,
-                    record = record.key.name(),
-                    "skipped a record of another protocol than the group's"
-                );
-                return;
-            }
-            None => self.put_streams(group_id),
+        match self.met(records::KIND, record) {
+            Met::Group => {}
+            Met::Nothing => self.put_streams(group_id),
+            Met::Another => return,
         }
         let Some(Group::Streams(group)) = self.groups.get_mut(group_id) else {
             return;

@@ -26,6 +26,7 @@ impl GroupSettings {
         config: &GroupCoordinatorConfig,
         metadata: &ClusterMetadata,
     ) -> Self {
+        let node_id = config.node_id;
         let config = &config.streams;
         let own = |name, bounds| metadata.group_setting_within(group_id, name, bounds);
         Self {
@@ -34,7 +35,8 @@ impl GroupSettings {
                 "streams.heartbeat.interval.ms",
                 config.heartbeat_interval_ms,
             ),
-            assignment_interval_ms: own(
+            assignment_interval_ms: metadata.dynamic_group_setting(
+                (node_id, group_id),
                 "streams.assignment.interval.ms",
                 config.assignment_interval_ms,
             ),
