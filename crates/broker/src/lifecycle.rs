@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ottla_metadata::features::supported_features;
+use ottla_metadata::features::{MetadataVersion, supported_features};
 use ottla_metadata::image::MetadataImage;
 use ottla_protocol::messages::broker_registration_request::{Feature, Listener};
 use ottla_protocol::messages::{
@@ -215,6 +215,8 @@ pub(crate) fn report(node: &Arc<Node>) {
 /// What the broker tells of itself now.
 pub(crate) fn heartbeat_request(node: &Node) -> BrokerHeartbeatRequest {
     let state = *node.lifecycle().state.lock();
+    let version = node.metadata().image.features().metadata_version();
+    let knows_cordons = version.is_some_and(MetadataVersion::supports_cordoned_log_dirs);
     BrokerHeartbeatRequest {
         broker_id: node.options().node_id,
         broker_epoch: state.broker_epoch,
@@ -222,6 +224,8 @@ pub(crate) fn heartbeat_request(node: &Node) -> BrokerHeartbeatRequest {
         want_fence: false,
         want_shut_down: state.wants_shut_down,
         offline_log_dirs: node.directories().offline_ids(),
+        // None is cordoned here yet; a controller of an earlier release cannot be told so.
+        cordoned_log_dirs: knows_cordons.then(Vec::new),
         ..BrokerHeartbeatRequest::default()
     }
 }

@@ -65,6 +65,12 @@ fn three_combined_nodes_form_a_cluster_and_survive_the_loss_of_the_active_contro
         let response = cluster.ask(id, &cluster.connect(), &request, 2);
         assert_eq!(response.brokers.len(), 3, "node {id}");
     }
+    // Each has said that none of its directories is cordoned, as Apache Kafka's brokers do.
+    cluster.run_until(|cluster| {
+        let metadata = cluster.node(active).metadata();
+        let mut brokers = metadata.image.cluster().brokers().values();
+        brokers.all(|broker| broker.cordoned_directories.as_deref() == Some(&[][..]))
+    });
     // Whoever is asked, the active controller decides.
     for (index, id) in all.into_iter().enumerate() {
         let name = format!("before-{index}");
