@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import shutil
 import subprocess
 
 import brokers
@@ -131,13 +132,16 @@ def replicas_verified(cluster):
             process.kill()
 
 
-# In the shell's tree: what it shows of a cluster, by its own paths.
-SHELL = (
-    "ls /image/cluster",
-    "cat /image/cluster/1",
-    f"tree /image/topics/byName/{TOPIC}",
-    "cat /image/features/metadataVersion",
-)
+# What the shell shows of a cluster, by its own paths, and what of that is of the moment.
+SHELL = {
+    "ls /image/cluster/brokers": (),
+    "ls /image/cluster/controllers": (),
+    "cat /image/cluster/brokers/1": (NUMBERS,),
+    "cat /image/cluster/controllers/4": (NUMBERS,),
+    f"tree /image/topics/byName/{TOPIC}": (NUMBERS,),
+    "cat /image/features/metadataVersion": (),
+    "ls /image/features": (),
+}
 
 
 def seen_by_shell(cluster, folder):
@@ -150,9 +154,11 @@ def seen_by_shell(cluster, folder):
         found = [path for path in found if not path.name.startswith("0" * 20)]
         return found and max(found, key=lambda path: path.name)
 
-    snapshot = until("a snapshot is written", newest)
+    # The shell asks for the lock of the directory that it reads in, which the node has.
+    snapshot = folder / f"{cluster.id}.checkpoint"
+    shutil.copy(until("a snapshot is written", newest), snapshot)
     lines = []
-    for command in SHELL:
+    for command, blank in SHELL.items():
         words = ["--snapshot", str(snapshot), *command.split()]
         done = subprocess.run(
             java("org.apache.kafka.shell.MetadataShell", *words),
@@ -162,7 +168,7 @@ def seen_by_shell(cluster, folder):
         )
         assert done.returncode == 0, done.stderr[-600:]
         printed = done.stdout
-        for pattern, word in (ADDRESSES, IDS, PORTS, NUMBERS):
+        for pattern, word in (ADDRESSES, IDS, PORTS, *blank):
             printed = re.sub(pattern, word, printed)
         lines += [f"$ {command}", *printed.splitlines()]
     return lines
