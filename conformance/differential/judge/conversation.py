@@ -66,8 +66,11 @@ class Conversation:
     """One script with one broker."""
 
     def __init__(self, address, case, version):
+        address, _, controller_port = address.partition("/")
         host, _, port = address.rpartition(":")
         self.host, self.port = host, int(port)
+        # Where the node's controller listens, if that was said.
+        self.controller_port = int(controller_port) if controller_port else None
         self.case, self.version = case, version
         self.connections = {}
         # What was asked, as (API, version), and whether any answer was an error.
@@ -81,8 +84,16 @@ class Conversation:
 
     def connection(self, name):
         if name not in self.connections:
-            self.connections[name] = Connection(self.host, self.port)
+            self.connections[name] = Connection(self.host, self.port_of(name))
         return self.connections[name]
+
+    def port_of(self, name):
+        """A connection whose name begins with `controller` goes to the controller's listener."""
+        if not name.startswith("controller"):
+            return self.port
+        if self.controller_port is None:
+            raise NotEncodable("the port of the controller is not known: give HOST:PORT/PORT")
+        return self.controller_port
 
     def drop(self, name):
         connection = self.connections.pop(name, None)

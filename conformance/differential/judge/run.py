@@ -165,7 +165,7 @@ def brokers(options):
                 started.append(broker)
                 broker.format()
                 broker.start()
-                addresses.append(broker.bootstrap)
+                addresses.append(f"{broker.bootstrap}/{broker.controller_port}")
             yield addresses
         finally:
             for broker in started:
@@ -227,8 +227,9 @@ def show(result, every):
 def arguments(given=None):
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("scripts", nargs="*", help="only scripts whose path contains one of these")
-    parser.add_argument("--kafka", metavar="HOST:PORT", help="an Apache Kafka that runs already")
-    parser.add_argument("--ottla", metavar="HOST:PORT", help="an Ottla that runs already")
+    where = "HOST:PORT[/PORT]"
+    parser.add_argument("--kafka", metavar=where, help="an Apache Kafka that runs already")
+    parser.add_argument("--ottla", metavar=where, help="an Ottla that runs already")
     parser.add_argument(
         "--kafka-twice", action="store_true", help="Apache Kafka against itself judges the scripts"
     )

@@ -200,7 +200,16 @@ pub trait LinkEvents: Send + Sync {
     /// A frame came, without its size.
     fn received(&self, frame: Bytes);
     /// The connection could not be opened, or has ended; nothing follows.
-    fn closed(&self, reason: &str);
+    fn closed(&self, end: LinkEnd, reason: &str);
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkEnd {
+    /// It was never there: the other host says that nobody listens.
+    Refused,
+    /// It was never there for another reason, or it was there and is over.
+    Ended,
 }
 
 /// The way to other nodes.

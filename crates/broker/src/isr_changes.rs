@@ -89,6 +89,7 @@ impl IsrChanges {
                 Err(error) => Some(Err(*error)),
             };
             let answer = answer.unwrap_or(Err(ErrorCode::UNKNOWN_SERVER_ERROR));
+            count(node, &partition, &change, &answer);
             if let Err(error) = &answer {
                 tracing::info!(topic = %partition.topic(), partition = partition.index(), %error, "the controller does not change an ISR");
             }
@@ -117,6 +118,22 @@ impl IsrChanges {
         } else {
             self.ask_next(node);
         }
+    }
+}
+
+/// Counts what becomes of a change, while the partition still has the ISR of before.
+fn count(
+    node: &Node,
+    partition: &Partition,
+    change: &IsrChange,
+    answer: &Result<IsrAnswer, ErrorCode>,
+) {
+    let counters = node.metrics().replication();
+    let before = partition.read_lock().state().isr.len();
+    match answer {
+        Err(_) => counters.failed_isr_updates.add(1),
+        Ok(_) if change.isr.len() > before => counters.isr_expands.add(1),
+        Ok(_) => counters.isr_shrinks.add(1),
     }
 }
 

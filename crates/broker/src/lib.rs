@@ -50,6 +50,7 @@ mod purgatory;
 mod replica;
 mod replica_fetchers;
 mod replication;
+mod replication_quotas;
 pub mod request;
 mod server;
 pub mod share_group;

@@ -298,6 +298,17 @@ pub(crate) fn settings(node: &Node, image: &MetadataImage, topic: &str) -> Parti
     PartitionSettings::new(topic, expiration_ms, verifies)
 }
 
+/// Takes over what of replication may be set while the node runs.
+fn reconfigure_replication(node: &Arc<Node>, image: &MetadataImage) {
+    let sources = node.config_sources(image);
+    node.replication_quotas().reconfigure(&sources);
+    let per_leader = sources
+        .given("num.replica.fetchers")
+        .and_then(|given| given.trim().parse().ok())
+        .unwrap_or(node.options().broker.num_replica_fetchers);
+    node.replica_fetchers().resize(node, per_leader);
+}
+
 fn reconfigure(node: &Arc<Node>, image: &MetadataImage, resource: &ConfigResource) {
     let partitions = match resource.resource_type {
         ConfigResourceType::Topic => node
@@ -305,7 +316,10 @@ fn reconfigure(node: &Arc<Node>, image: &MetadataImage, resource: &ConfigResourc
             .by_name(&resource.name)
             .map(|topic| topic.partitions())
             .unwrap_or_default(),
-        ConfigResourceType::Broker => node.partitions().all(),
+        ConfigResourceType::Broker => {
+            reconfigure_replication(node, image);
+            node.partitions().all()
+        }
         _ => Vec::new(),
     };
     for partition in partitions {

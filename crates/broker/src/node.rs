@@ -31,6 +31,7 @@ use crate::options::NodeOptions;
 use crate::producer_ids::ProducerIds;
 use crate::replica::PartitionTable;
 use crate::replica_fetchers::ReplicaFetchers;
+use crate::replication_quotas::ReplicationQuotas;
 use crate::request::{ConnectionContext, Reply, RequestContext, Responder, parse_head};
 use crate::share_group::ShareGroups;
 use crate::timer::Timers;
@@ -69,6 +70,7 @@ pub struct Node {
     partitions: PartitionTable,
     fetch_sessions: FetchSessions,
     replica_fetchers: ReplicaFetchers,
+    replication_quotas: ReplicationQuotas,
     isr_changes: IsrChanges,
     connection_counts: Arc<ConnectionCounts>,
     controller: Controller,
@@ -112,7 +114,8 @@ impl Node {
                 options.broker.max_incremental_fetch_session_cache_slots,
                 Arc::clone(&environment.random),
             ),
-            replica_fetchers: ReplicaFetchers::default(),
+            replica_fetchers: ReplicaFetchers::new(options.broker.num_replica_fetchers),
+            replication_quotas: ReplicationQuotas::new(&options.broker),
             isr_changes: IsrChanges::default(),
             connection_counts: ConnectionCounts::new(options.connection_limits.clone()),
             lifecycle: Lifecycle::new(
@@ -304,6 +307,10 @@ impl Node {
         &self.fetch_sessions
     }
 
+    pub(crate) fn replication_quotas(&self) -> &ReplicationQuotas {
+        &self.replication_quotas
+    }
+
     pub(crate) fn replica_fetchers(&self) -> &ReplicaFetchers {
         &self.replica_fetchers
     }
@@ -361,6 +368,12 @@ impl Node {
         self.connection_counts.closed(&connection.listener);
         if let Some(node) = self.this.upgrade() {
             self.share_groups.connection_closed(&node, connection);
+            if connection.is_controller_listener {
+                let id = connection.id;
+                self.controller.submit(&node, move |core, node| {
+                    core.connection_ended(node, id);
+                });
+            }
         }
         tracing::trace!(id = connection.id, peer = ?connection.peer, "connection closed");
     }

@@ -171,6 +171,8 @@ pub struct QuorumSettings {
     pub auto_join_enable: bool,
     pub election_backoff_max_ms: i64,
     pub election_timeout_ms: i64,
+    pub fetch_max_bytes: i32,
+    pub fetch_snapshot_max_bytes: i32,
     pub fetch_timeout_ms: i64,
     pub request_timeout_ms: i64,
     pub retry_backoff_ms: i64,
@@ -182,9 +184,45 @@ impl QuorumSettings {
             auto_join_enable: values.boolean("controller.quorum.auto.join.enable"),
             election_backoff_max_ms: values.long("controller.quorum.election.backoff.max.ms"),
             election_timeout_ms: values.long("controller.quorum.election.timeout.ms"),
+            fetch_max_bytes: values.int("controller.quorum.fetch.max.bytes"),
+            fetch_snapshot_max_bytes: values.int("controller.quorum.fetch.snapshot.max.bytes"),
             fetch_timeout_ms: values.long("controller.quorum.fetch.timeout.ms"),
             request_timeout_ms: values.long("controller.quorum.request.timeout.ms"),
             retry_backoff_ms: values.long("controller.quorum.retry.backoff.ms"),
+        }
+    }
+}
+
+/// Settings of the metadata log and its snapshots.
+#[derive(Debug, Clone, Copy)]
+pub struct MetadataLogSettings {
+    /// `metadata.log.segment.bytes`, or `internal.metadata.log.segment.bytes` where it is set.
+    pub segment_bytes: u64,
+    /// `metadata.log.segment.ms`
+    pub segment_ms: i64,
+    /// `metadata.log.max.record.bytes.between.snapshots`
+    pub bytes_between_snapshots_max: i64,
+    /// `metadata.log.max.snapshot.interval.ms`; at 0 no snapshot is written for its age.
+    pub snapshot_interval_ms_max: i64,
+    /// `metadata.max.retention.bytes`, of the log and its snapshots together; negative for no limit.
+    pub retention_bytes: i64,
+    /// `metadata.max.retention.ms`, by the last record of a snapshot; negative for no limit.
+    pub retention_ms: i64,
+}
+
+impl MetadataLogSettings {
+    fn from_values(values: &BrokerValues) -> MetadataLogSettings {
+        let segment_bytes = values
+            .long_or_null("internal.metadata.log.segment.bytes")
+            .unwrap_or_else(|| values.long("metadata.log.segment.bytes"));
+        MetadataLogSettings {
+            segment_bytes: u64::try_from(segment_bytes).unwrap_or(u64::MAX),
+            segment_ms: values.long("metadata.log.segment.ms"),
+            bytes_between_snapshots_max: values
+                .long("metadata.log.max.record.bytes.between.snapshots"),
+            snapshot_interval_ms_max: values.long("metadata.log.max.snapshot.interval.ms"),
+            retention_bytes: values.long("metadata.max.retention.bytes"),
+            retention_ms: values.long("metadata.max.retention.ms"),
         }
     }
 }
@@ -211,13 +249,12 @@ pub struct BrokerSettings {
     pub log_retention_check_interval_ms: i64,
     pub max_incremental_fetch_session_cache_slots: usize,
     pub max_request_partition_size_limit: usize,
-    pub metadata_log_max_record_bytes_between_snapshots: i64,
-    pub metadata_log_max_snapshot_interval_ms: i64,
+    pub metadata_log: MetadataLogSettings,
     pub metadata_max_idle_interval_ms: i64,
-    pub metadata_max_retention_bytes: u64,
     pub min_insync_replicas: i32,
     pub num_partitions: i32,
     pub num_recovery_threads_per_data_dir: usize,
+    pub num_replica_fetchers: usize,
     pub offsets_topic_num_partitions: i32,
     /// Whether `group.coordinator.rebalance.protocols` has the consumer protocol.
     pub serves_consumer_groups: bool,
@@ -237,6 +274,8 @@ pub struct BrokerSettings {
     /// Whether `replica.selector.class` is the selector that looks at racks.
     pub replica_selector_is_rack_aware: bool,
     pub replica_socket_timeout_ms: i32,
+    pub replication_quota_window_num: usize,
+    pub replication_quota_window_size_seconds: i64,
     pub quorum: QuorumSettings,
     pub request_timeout_ms: i64,
     pub share_coordinator_state_topic_min_isr: i32,
@@ -290,18 +329,12 @@ impl BrokerSettings {
                 "max.incremental.fetch.session.cache.slots",
             ),
             max_request_partition_size_limit: size("max.request.partition.size.limit"),
-            metadata_log_max_record_bytes_between_snapshots: values
-                .long("metadata.log.max.record.bytes.between.snapshots"),
-            metadata_log_max_snapshot_interval_ms: values
-                .long("metadata.log.max.snapshot.interval.ms"),
-            metadata_max_retention_bytes: u64::try_from(
-                values.long("metadata.max.retention.bytes"),
-            )
-            .unwrap_or(u64::MAX),
+            metadata_log: MetadataLogSettings::from_values(values),
             metadata_max_idle_interval_ms: values.long("metadata.max.idle.interval.ms"),
             min_insync_replicas: values.int("min.insync.replicas"),
             num_partitions: values.int("num.partitions"),
             num_recovery_threads_per_data_dir: size("num.recovery.threads.per.data.dir"),
+            num_replica_fetchers: size("num.replica.fetchers"),
             offsets_topic_num_partitions: values.int("offsets.topic.num.partitions"),
             serves_consumer_groups: serves("consumer"),
             serves_streams_groups: serves("streams"),
@@ -320,6 +353,9 @@ impl BrokerSettings {
                 .string("replica.selector.class")
                 .is_some_and(|class| class.trim() == RACK_AWARE_SELECTOR),
             replica_socket_timeout_ms: values.int("replica.socket.timeout.ms"),
+            replication_quota_window_num: size("replication.quota.window.num"),
+            replication_quota_window_size_seconds: values
+                .long("replication.quota.window.size.seconds"),
             replica_high_watermark_checkpoint_interval_ms: values
                 .long("replica.high.watermark.checkpoint.interval.ms"),
             quorum: QuorumSettings::from_values(values),

@@ -1,7 +1,9 @@
-//! Follows the leaders of this broker's partitions: one fetcher for each broker that leads any of them.
+//! Follows the leaders of this broker's partitions: for each broker that leads any of them as many fetchers as
+//! `num.replica.fetchers` says, each with its own connection and its share of the partitions.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ottla_protocol::KafkaString;
 use ottla_protocol::ids::BrokerId;
@@ -15,16 +17,28 @@ use crate::replica::{
     Effects, Fetcher, FetcherSettings, FollowError, FromLeader, Input, LogChange, Output,
     Partition, PartitionChange, PartitionKey,
 };
+use crate::replication_quotas::{ReplicationSide, is_throttled};
 
 /// The first version of Fetch that says in which life a follower fetches (KIP-903).
 const FETCH_VERSION_MIN: i16 = 15;
+/// How soon partitions that are held back are looked at again.
+const HELD_BACK_MS: i64 = 200;
 /// How soon a broker that is not registered yet looks again whether it is.
 const REGISTRATION_WAIT_MS: i64 = 20;
 
+/// Which fetcher it is of those that follow a leader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct FetcherId {
+    leader: BrokerId,
+    index: usize,
+}
+
 /// The fetchers of a node, by the leader they follow.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct ReplicaFetchers {
-    workers: Mutex<BTreeMap<BrokerId, Arc<Worker>>>,
+    workers: Mutex<BTreeMap<FetcherId, Arc<Worker>>>,
+    /// `num.replica.fetchers`.
+    per_leader: AtomicUsize,
 }
 
 /// What a worker is told.
@@ -65,18 +79,49 @@ struct Core {
 
 /// Drives one fetcher: takes what has happened, one event after the other, and does what it asks for.
 struct Worker {
-    leader: BrokerId,
+    id: FetcherId,
     inbox: Mutex<Inbox>,
     core: Mutex<Core>,
 }
 
 impl std::fmt::Debug for Worker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Worker({})", self.leader)
+        write!(f, "Worker({:?})", self.id)
     }
 }
 
 impl ReplicaFetchers {
+    /// No fetchers yet, and later so many for each leader.
+    pub(crate) fn new(per_leader: usize) -> ReplicaFetchers {
+        ReplicaFetchers {
+            workers: Mutex::default(),
+            per_leader: AtomicUsize::new(per_leader.max(1)),
+        }
+    }
+
+    /// From now on so many fetchers follow each leader.
+    pub(crate) fn resize(&self, node: &Arc<Node>, per_leader: usize) {
+        let per_leader = per_leader.max(1);
+        if self.per_leader.swap(per_leader, Ordering::SeqCst) != per_leader {
+            for partition in node.partitions().all() {
+                self.leader_changed(node, &partition);
+            }
+        }
+    }
+
+    /// The fetcher that a partition's share falls to.
+    fn fetcher(&self, key: PartitionKey, leader: BrokerId) -> FetcherId {
+        let (topic_id, partition) = key;
+        let bytes = topic_id.0.0.into_iter().chain(partition.to_be_bytes());
+        let sum = bytes.fold(0_usize, |sum, byte| {
+            sum.wrapping_mul(31).wrapping_add(usize::from(byte))
+        });
+        FetcherId {
+            leader,
+            index: sum % self.per_leader.load(Ordering::SeqCst),
+        }
+    }
+
     /// Takes note of whom a partition follows by now.
     pub(crate) fn leader_changed(&self, node: &Arc<Node>, partition: &Partition) {
         let key = (partition.topic_id(), partition.index());
@@ -85,14 +130,16 @@ impl ReplicaFetchers {
             (replica.state().leader, replica.state().leader_epoch)
         };
         let leader = leader.filter(|leader| *leader != node.broker_id());
-        self.forget(node, key, leader);
-        if let Some(leader) = leader {
+        let fetcher = leader.map(|leader| self.fetcher(key, leader));
+        self.forget(node, key, fetcher);
+        if let Some(fetcher) = fetcher {
             let follow = Input::Follow {
                 key,
                 topic: partition.topic().clone(),
                 leader_epoch,
             };
-            self.worker(node, leader).submit(node, Event::Input(follow));
+            self.worker(node, fetcher)
+                .submit(node, Event::Input(follow));
         }
     }
 
@@ -104,26 +151,27 @@ impl ReplicaFetchers {
     /// The log of a partition that follows has been synced.
     pub(crate) fn synced(&self, node: &Arc<Node>, partition: &Partition) {
         let leader = partition.read_lock().state().leader;
-        let worker = leader.and_then(|leader| self.workers.lock().get(&leader).cloned());
+        let key = (partition.topic_id(), partition.index());
+        let fetcher = leader.map(|leader| self.fetcher(key, leader));
+        let worker = fetcher.and_then(|fetcher| self.workers.lock().get(&fetcher).cloned());
         if let Some(worker) = worker {
-            let key = (partition.topic_id(), partition.index());
             worker.submit(node, Event::Synced(key));
         }
     }
 
-    fn worker(&self, node: &Node, leader: BrokerId) -> Arc<Worker> {
+    fn worker(&self, node: &Node, id: FetcherId) -> Arc<Worker> {
         let mut workers = self.workers.lock();
         let worker = workers
-            .entry(leader)
-            .or_insert_with(|| Arc::new(Worker::new(node, leader)));
+            .entry(id)
+            .or_insert_with(|| Arc::new(Worker::new(node, id)));
         Arc::clone(worker)
     }
 
-    /// Lets every leader go that a partition might have followed, but one.
-    fn forget(&self, node: &Arc<Node>, key: PartitionKey, except: Option<BrokerId>) {
+    /// Takes a partition from every fetcher that it might have been with, but one.
+    fn forget(&self, node: &Arc<Node>, key: PartitionKey, except: Option<FetcherId>) {
         let workers: Vec<Arc<Worker>> = self.workers.lock().values().cloned().collect();
         for worker in workers {
-            if Some(worker.leader) != except {
+            if Some(worker.id) != except {
                 worker.submit(node, Event::Input(Input::Unfollow(key)));
             }
         }
@@ -131,10 +179,10 @@ impl ReplicaFetchers {
 }
 
 impl Worker {
-    fn new(node: &Node, leader: BrokerId) -> Worker {
+    fn new(node: &Node, id: FetcherId) -> Worker {
         let settings = &node.options().broker;
         Worker {
-            leader,
+            id,
             inbox: Mutex::default(),
             core: Mutex::new(Core {
                 fetcher: Fetcher::new(FetcherSettings {
@@ -196,6 +244,9 @@ impl Worker {
         core.leave_if_idle();
         let broker_epoch = node.lifecycle().broker_epoch();
         core.fetcher.set_broker_epoch(broker_epoch);
+        let held = core.held_back(node);
+        let is_any_held = !held.is_empty();
+        core.fetcher.hold_back(held);
         let mut now_ms = node.environment().clock.monotonic_ms();
         while let Some(output) = core.fetcher.poll(now_ms) {
             match output {
@@ -208,7 +259,11 @@ impl Worker {
         let deadline_ms = if broker_epoch < 0 && !core.fetcher.is_idle() {
             Some(now_ms.saturating_add(REGISTRATION_WAIT_MS))
         } else {
-            core.fetcher.next_deadline()
+            let waits_ms = is_any_held.then(|| now_ms.saturating_add(HELD_BACK_MS));
+            waits_ms
+                .into_iter()
+                .chain(core.fetcher.next_deadline())
+                .min()
         };
         self.set_timer(node, core, deadline_ms);
     }
@@ -285,14 +340,14 @@ impl Worker {
     }
 
     fn no_answer(&self, error: &PeerError) -> Input {
-        tracing::debug!(leader = self.leader.0, %error, "a leader does not answer");
+        tracing::debug!(leader = self.id.leader.0, %error, "a leader does not answer");
         Input::NoAnswer
     }
 
     /// The channel to where the leader listens by now; a leader that is not registered cannot be asked.
     fn channel(&self, node: &Node, core: &mut Core) -> Option<Arc<PeerChannel>> {
         let listener = &node.options().inter_broker_listener;
-        let found = node.endpoint_of(self.leader.0, listener);
+        let found = node.endpoint_of(self.id.leader.0, listener);
         let endpoint = found.and_then(|(host, port, _)| Some((host, u16::try_from(port).ok()?)));
         let Some((host, port)) = endpoint else {
             let now_ms = node.environment().clock.monotonic_ms();
@@ -322,6 +377,22 @@ impl Core {
             self.turn += 1;
             self.fetcher.leave();
         }
+    }
+
+    /// The partitions that are not fetched now, for more of the throttled ones was fetched than may be.
+    fn held_back(&self, node: &Node) -> BTreeSet<PartitionKey> {
+        let quotas = node.replication_quotas();
+        if !quotas.is_exceeded(node, ReplicationSide::Follower) {
+            return BTreeSet::new();
+        }
+        let is_behind = |key: &PartitionKey| {
+            let partition = node.partitions().partition(key.0, key.1);
+            partition.is_some_and(|partition| {
+                is_throttled(&partition, ReplicationSide::Follower)
+                    && partition.read_lock().lag() > 0
+            })
+        };
+        self.fetcher.keys().filter(is_behind).collect()
     }
 
     /// A log that was waited for is synced: it can be fetched from its new end.
@@ -389,6 +460,10 @@ fn change_log(
             high_watermark,
             log_start_offset,
         } => {
+            let bytes = u64::try_from(records.len()).unwrap_or(u64::MAX);
+            node.metrics().replication().replication_bytes_in.add(bytes);
+            let quotas = node.replication_quotas();
+            quotas.record(node, ReplicationSide::Follower, (partition, bytes));
             let from_leader = FromLeader {
                 fetch_offset: *fetch_offset,
                 records,

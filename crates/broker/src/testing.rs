@@ -29,7 +29,7 @@ use crate::node::{Node, NodeState};
 use crate::options::{AdvertisedListener, BrokerSettings, NodeOptions};
 use crate::request::{ConnectionContext, Reply};
 
-pub use self::cluster::{TestCluster, host_of};
+pub use self::cluster::{TestCluster, directory_of, host_of};
 pub use self::network::{SimulatedListener, SimulatedNetwork};
 
 /// The listener of a node in a test.

@@ -45,6 +45,7 @@ mod peers;
 mod replication;
 mod role;
 mod voter_change;
+mod voter_request;
 
 pub use exchange::{
     Content, CorrelationId, Destination, Input, Now, Output, Request, RequestId, Response,
@@ -83,8 +84,10 @@ pub struct QuorumOptions {
     pub retry_backoff_ms: i64,
     /// `controller.quorum.auto.join.enable`: whether this node, a controller, makes itself a voter.
     pub auto_join: bool,
-    /// How many bytes of records to ask for at a time.
+    /// `controller.quorum.fetch.max.bytes`: how many bytes of records to ask for at a time.
     pub fetch_bytes_max: i32,
+    /// `controller.quorum.fetch.snapshot.max.bytes`: likewise of a snapshot.
+    pub snapshot_bytes_max: i32,
     /// Where the machine's random choices begin. Nodes of a cluster must differ in it.
     pub random_seed: u64,
 }
@@ -106,6 +109,7 @@ impl QuorumOptions {
             retry_backoff_ms: 20,
             auto_join: false,
             fetch_bytes_max: 1 << 20,
+            snapshot_bytes_max: 1 << 20,
             random_seed,
         }
     }
@@ -245,10 +249,11 @@ impl Quorum {
             Input::Received(id, request) => self.receive(now, id, request)?,
             Input::Answered(correlation, response) => self.answered(now, correlation, response)?,
             Input::Failed(correlation) => {
-                if let Some(peer) = self.connections.end(correlation) {
-                    let until_ms = now.monotonic_ms + self.options.retry_backoff_ms;
-                    self.connections.back_off(peer, until_ms);
-                }
+                self.failed(now, correlation)?;
+            }
+            Input::Refused(correlation) => {
+                let peer = self.failed(now, correlation)?;
+                self.doubt_leader(now, peer);
             }
             Input::Resign => self.resign(now),
             Input::Shutdown => {

@@ -139,6 +139,18 @@ impl Snapshot {
     }
 }
 
+/// The timestamp of the last record that a snapshot holds, in milliseconds since 1970, by the
+/// first batch of its file; `None` where that is not here whole, or no snapshot's.
+#[must_use]
+pub fn last_contained_log_timestamp(file: &[u8]) -> Option<i64> {
+    let opening = batches(file).next()?.ok()?;
+    opening.ensure_valid().ok()?;
+    let mut reader = Reader::default();
+    reader.read_batch(&opening).ok()?;
+    let timestamp = reader.snapshot.last_contained_log_timestamp;
+    reader.opened.then_some(timestamp)
+}
+
 #[derive(Default)]
 struct Reader {
     snapshot: Snapshot,
@@ -238,6 +250,24 @@ mod tests {
             assert_eq!(without_timestamps(&written), without_timestamps(file));
             assert_eq!(Snapshot::read(&written), Ok(snapshot));
         }
+    }
+
+    #[test]
+    fn the_beginning_of_a_file_says_how_old_the_snapshot_is() {
+        let snapshot = Snapshot {
+            last_contained_log_timestamp: 1_700_000_000_123,
+            values: vec![Bytes::from_static(b"value")],
+            ..Snapshot::default()
+        };
+        let file = snapshot.write(LeaderEpoch(3), 7).unwrap();
+        assert_eq!(last_contained_log_timestamp(&file), Some(1_700_000_000_123));
+        let beginning = &file[..file.len() / 2 + 20];
+        assert_eq!(
+            last_contained_log_timestamp(beginning),
+            Some(1_700_000_000_123)
+        );
+        assert_eq!(last_contained_log_timestamp(&file[..20]), None);
+        assert_eq!(last_contained_log_timestamp(b"no snapshot"), None);
     }
 
     #[test]

@@ -5,11 +5,12 @@
 
 use ottla_protocol::ids::{BrokerId, LeaderEpoch, Offset};
 use ottla_protocol::messages::{
-    AddRaftVoterRequest, EndQuorumEpochRequest, FetchRequest, VoteRequest, VoteResponse,
-    end_quorum_epoch_request, fetch_request, fetch_response, vote_request, vote_response,
+    AddRaftVoterRequest, EndQuorumEpochRequest, FetchRequest, FetchResponse, VoteRequest,
+    VoteResponse, end_quorum_epoch_request, fetch_request, fetch_response, vote_request,
+    vote_response,
 };
 use ottla_protocol::{ErrorCode, Uuid};
-use ottla_raft::quorum::{Content, Request, RequestId, Response};
+use ottla_raft::quorum::{Content, CorrelationId, Request, RequestId, Response};
 use ottla_raft::{
     ElectionState, EpochHistory, Input, Now, Output, Quorum, QuorumOptions, ReplicaKey, Start,
     State, VoterSet,
@@ -234,6 +235,66 @@ fn a_pre_vote_does_not_disturb_a_leader() {
         Ok(false)
     );
     assert_eq!(leading.state(), State::Leader);
+}
+
+/// A leader that was fetched from and is not there any more is succeeded within a tenth of an
+/// election time-out, and a voter that knows this grants pre-votes; a leader that was never
+/// reached is waited for, since then it may be the way that is blocked.
+#[test]
+fn a_leader_whose_listener_is_gone_is_succeeded_soon() {
+    for has_fetched in [true, false] {
+        let mut quorum = voter(following(2, 4), &[(1, 0)], 9);
+        let sent = fetch_to_leader(&mut quorum, 0);
+        let sent = if has_fetched {
+            let partition = fetch_response::PartitionData {
+                high_watermark: 9,
+                current_leader: fetch_response::LeaderIdAndEpoch {
+                    leader_id: 2,
+                    leader_epoch: 4,
+                    ..Default::default()
+                },
+                ..Default::default()
+            };
+            let response = FetchResponse {
+                responses: vec![fetch_response::FetchableTopicResponse {
+                    topic_id: Uuid::ONE,
+                    partitions: vec![partition],
+                    ..Default::default()
+                }],
+                ..FetchResponse::default()
+            };
+            let answered = Input::Answered(sent, Response::Fetch(response));
+            quorum.handle(at(10), answered).unwrap();
+            fetch_to_leader(&mut quorum, 10)
+        } else {
+            sent
+        };
+        assert_eq!(
+            decision(&mut quorum, vote(4, (1, 9), true)),
+            Ok(!has_fetched)
+        );
+        quorum.handle(at(20), Input::Refused(sent)).unwrap();
+        assert_eq!(quorum.state(), State::Follower);
+        assert_eq!(decision(&mut quorum, vote(4, (1, 9), true)), Ok(true));
+        quorum.handle(at(20 + 100), Input::Tick).unwrap();
+        let expected = if has_fetched {
+            State::Prospective
+        } else {
+            State::Follower
+        };
+        assert_eq!(quorum.state(), expected);
+    }
+}
+
+fn fetch_to_leader(quorum: &mut Quorum, now_ms: i64) -> CorrelationId {
+    let sent = outputs(quorum, now_ms);
+    let found = sent.iter().find_map(|output| match output {
+        Output::Send(correlation, to, Request::Fetch(_)) if to.node == Some(BrokerId(2)) => {
+            Some(*correlation)
+        }
+        _ => None,
+    });
+    found.unwrap_or_else(|| panic!("no fetch in {sent:?}"))
 }
 
 /// Raft §5.4.2, figure 8: records of earlier epochs are committed with one of the leader's own.

@@ -16,6 +16,7 @@ use crate::isr_changes::leader_facts;
 use crate::node::Node;
 use crate::purgatory::{DelayedOperation, Watchers, try_complete_else_watch};
 use crate::replica::{FollowerFetch, Isolation, Partition, PartitionRead, ReadRequest};
+use crate::replication_quotas::{ReplicationSide, is_throttled};
 use crate::request::RequestContext;
 
 const READ_COMMITTED: i8 = 1;
@@ -54,7 +55,7 @@ pub(crate) fn handle(node: &Arc<Node>, context: RequestContext, request: FetchRe
     }
     let operation = DelayedFetch {
         isolation: isolation(replica_id, request.isolation_level),
-        is_follower: replica_id >= 0,
+        follower: (replica_id >= 0).then_some(BrokerId(replica_id)),
         may_ask_followers: replica_id < 0 && context.version() >= 11,
         rack: consumer_rack(node, replica_id, &request.rack_id),
         bytes_min: u64::try_from(request.min_bytes).unwrap_or(0),
@@ -301,7 +302,8 @@ fn refused_by(replica: &Partition, index: i32, error: ErrorCode) -> PartitionAns
 struct DelayedFetch {
     node: Arc<Node>,
     isolation: Isolation,
-    is_follower: bool,
+    /// The broker that fetches, where it is none of a consumer.
+    follower: Option<BrokerId>,
     /// Whether the consumer speaks a version in which it may be sent to a follower, and may ask one.
     may_ask_followers: bool,
     /// Set if the consumer is to be sent to a replica of its rack.
@@ -360,9 +362,14 @@ impl DelayedFetch {
     ) -> PartitionAnswer {
         let left = self.bytes_max.saturating_sub(bytes_before);
         let bytes_max = u64::try_from(wanted.max_bytes).unwrap_or(0).min(left);
+        let limits = if self.is_held_back(replica) {
+            (0, false)
+        } else {
+            (bytes_max, bytes_before == 0)
+        };
         let request = ReadRequest {
             from_any_replica: self.may_ask_followers,
-            ..read_request(wanted, self.isolation, (bytes_max, bytes_before == 0))
+            ..read_request(wanted, self.isolation, limits)
         };
         let read = if wanted.max_bytes < 0 {
             // Apache Kafka has no code for it either.
@@ -374,6 +381,23 @@ impl DelayedFetch {
             Ok(read) => self.answer_read(wanted, replica, read),
             Err(error) => refused_by(replica, wanted.partition, error),
         }
+    }
+
+    /// Whether a follower that is not in sync gets nothing of a partition now, for more of such was sent than may be.
+    fn is_held_back(&self, replica: &Partition) -> bool {
+        let Some(follower) = self.follower else {
+            return false;
+        };
+        let is_in_sync = |replica: &Partition| {
+            let locked = replica.read_lock();
+            locked.state().isr.contains(&follower)
+        };
+        is_throttled(replica, ReplicationSide::Leader)
+            && !is_in_sync(replica)
+            && self
+                .node
+                .replication_quotas()
+                .is_exceeded(&self.node, ReplicationSide::Leader)
     }
 
     /// What was read, or where the consumer finds it nearer.
@@ -405,7 +429,7 @@ impl DelayedFetch {
 
     fn leaders(&self, context: &RequestContext, answers: &[PartitionAnswer]) -> Vec<NodeEndpoint> {
         // A follower knows the brokers' endpoints from the controller.
-        if self.is_follower {
+        if self.follower.is_some() {
             return Vec::new();
         }
         let mut ids: Vec<i32> = answers
@@ -433,10 +457,20 @@ impl DelayedFetch {
     fn count(&self, read: &ReadAll) {
         let all = self.node.metrics().all_topics();
         for (resolved, answer) in self.partitions.iter().zip(&read.answers) {
+            if let (Ok(found), Some(_)) = (resolved, self.follower) {
+                let bytes = answer.records_bytes();
+                let replication = self.node.metrics().replication();
+                replication.replication_bytes_out.add(bytes);
+                let quotas = self.node.replication_quotas();
+                let sent = (&*found.replica, bytes);
+                quotas.record(&self.node, ReplicationSide::Leader, sent);
+            }
             let topic = resolved.as_ref().ok().map(|found| found.replica.metrics());
             for metrics in topic.into_iter().chain([all]) {
                 metrics.total_fetch_requests.add(1);
-                metrics.bytes_out.add(answer.records_bytes());
+                if self.follower.is_none() {
+                    metrics.bytes_out.add(answer.records_bytes());
+                }
                 if answer.error != ErrorCode::NONE {
                     metrics.failed_fetch_requests.add(1);
                 }

@@ -63,6 +63,7 @@ fn decide_here<R: ControllerRequest>(
         version: context.version(),
         same_process: false,
         forwarded: context.connection.is_forwarded,
+        connection: Some(context.connection.id),
     };
     node.controller().submit(node, move |core, node| {
         let refused = request.clone();

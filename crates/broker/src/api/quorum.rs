@@ -68,5 +68,6 @@ fn respond(context: RequestContext, response: &Response) {
         Response::AddRaftVoter(response) => context.respond(response),
         Response::RemoveRaftVoter(response) => context.respond(response),
         Response::UpdateRaftVoter(response) => context.respond(response),
+        Response::ApiVersions(response) => context.respond(response),
     }
 }

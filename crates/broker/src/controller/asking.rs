@@ -29,7 +29,12 @@ pub(super) struct ControllerChannels {
 }
 
 impl ControllerChannels {
-    fn to(&self, node: &Node, kind: ControllerChannel, address: &PeerAddress) -> Arc<PeerChannel> {
+    fn to(
+        &self,
+        node: &Arc<Node>,
+        kind: ControllerChannel,
+        address: &PeerAddress,
+    ) -> Arc<PeerChannel> {
         let mut by_kind = self.by_kind.lock();
         if let Some((found, channel)) = by_kind.get(&kind)
             && found == address
@@ -37,6 +42,15 @@ impl ControllerChannels {
             return Arc::clone(channel);
         }
         let channel = node.peer_channel(&address.host, address.port);
+        if kind == ControllerChannel::Lifecycle {
+            // The controller is to hear at once that this broker lives, and only its connection has ended.
+            let this = Arc::downgrade(node);
+            channel.watch(move || {
+                if let Some(node) = this.upgrade() {
+                    node.submit(JobKind::Controller, crate::lifecycle::report);
+                }
+            });
+        }
         let replaced = by_kind.insert(kind, (address.clone(), Arc::clone(&channel)));
         drop(by_kind);
         drop(replaced);
@@ -84,6 +98,7 @@ impl Node {
             version: R::API_KEY.enabled_versions(false).max,
             same_process: true,
             forwarded: false,
+            connection: None,
         };
         let now_ms = self.environment().clock.monotonic_ms();
         let ask = Ask {
@@ -108,6 +123,7 @@ impl Node {
             version,
             same_process: true,
             forwarded: true,
+            connection: None,
         };
         let now_ms = self.environment().clock.monotonic_ms();
         let timeout_ms = self.options().broker.request_timeout_ms;

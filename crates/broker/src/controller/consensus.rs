@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use ottla_protocol::ErrorCode;
 use ottla_protocol::ids::{BrokerId, LeaderEpoch};
 use ottla_protocol::messages::{VoteResponse, fetch_request};
@@ -14,6 +13,7 @@ use ottla_raft::{Input, Output, SnapshotId, State};
 
 use super::core::{Activation, Core, now};
 use super::load::decode_values;
+use super::snapshot_files::SnapshotPart;
 use crate::environment::JobKind;
 use crate::error::Error;
 use crate::metadata_publisher::PublishedMetadata;
@@ -165,12 +165,14 @@ impl Core {
                     bytes_max,
                 },
             ) => {
-                let file = self.log.snapshot_file(id)?;
+                let from = u64::try_from(position).unwrap_or(u64::MAX);
+                let most = usize::try_from(bytes_max).unwrap_or(0);
+                let part = self.log.snapshots().part(id, from, most)?;
                 let partitions = fetch.topics.iter_mut();
                 if let Some(partition) = partitions.flat_map(|topic| &mut topic.partitions).next() {
-                    match file {
+                    match part {
                         None => partition.error_code = ErrorCode::SNAPSHOT_NOT_FOUND.0,
-                        Some(file) => fill_part(partition, &file, position, bytes_max),
+                        Some(part) => fill_part(partition, part, position),
                     }
                 }
             }
@@ -193,6 +195,7 @@ impl Core {
         self.applied_offset = id.offset;
         self.applied_epoch = id.epoch;
         self.applied_timestamp = snapshot.last_contained_log_timestamp;
+        self.snapshots.written(now.monotonic_ms);
         tracing::info!(%id, "metadata snapshot fetched from the leader");
         let history = VoterHistory::of_snapshot(&snapshot, id);
         self.quorum
@@ -253,6 +256,7 @@ impl Core {
             Request::UpdateRaftVoter(request) => {
                 call.send(move |_| request, Response::UpdateRaftVoter);
             }
+            Request::ApiVersions(request) => call.send(move |_| request, Response::ApiVersions),
         }
     }
 
@@ -274,6 +278,10 @@ impl Core {
                     ..VoteResponse::default()
                 };
                 Input::Answered(correlation, Response::Vote(response))
+            }
+            Err(error @ PeerError::Refused(_)) => {
+                tracing::debug!(%error, "a controller is not there");
+                Input::Refused(correlation)
             }
             Err(error) => {
                 tracing::debug!(%error, "a controller did not answer");
@@ -310,6 +318,7 @@ impl Core {
         };
         self.published_offset = self.applied_offset;
         self.published = image.clone();
+        self.watch_brokers(node);
         let published = Arc::new(PublishedMetadata {
             image,
             offset: self.applied_offset.0 - 1,
@@ -384,19 +393,14 @@ fn request_is_pre_vote(request: &ottla_protocol::messages::VoteRequest) -> bool 
 /// Puts a part of a snapshot's file into a response.
 fn fill_part(
     partition: &mut ottla_protocol::messages::fetch_snapshot_response::PartitionSnapshot,
-    file: &Bytes,
+    part: SnapshotPart,
     position: i64,
-    bytes_max: i32,
 ) {
-    let size = i64::try_from(file.len()).unwrap_or(i64::MAX);
-    let start = usize::try_from(position).ok().filter(|at| *at < file.len());
-    let Some(start) = start else {
+    let Some(bytes) = part.bytes else {
         partition.error_code = ErrorCode::POSITION_OUT_OF_RANGE.0;
         return;
     };
-    let length = usize::try_from(bytes_max.max(0)).unwrap_or(0);
-    let end = start.saturating_add(length).min(file.len());
-    partition.size = size;
+    partition.size = i64::try_from(part.file_bytes).unwrap_or(i64::MAX);
     partition.position = position;
-    partition.unaligned_records = file.slice(start..end);
+    partition.unaligned_records = bytes;
 }

@@ -1,6 +1,6 @@
 //! The controller's state: consensus, the log, decisions that wait for their commit, and the committed image.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,18 +16,23 @@ use ottla_protocol::messages::{
 };
 use ottla_protocol::{ErrorCode, KafkaString};
 use ottla_raft::{
-    ElectionState, Input, Now, Quorum, QuorumOptions, ReplicaKey, SnapshotId, Start, State,
-    VoterEndpoint, VoterSet,
+    ElectionState, Input, Now, Quorum, QuorumOptions, ReplicaKey, Start, State, VoterEndpoint,
+    VoterSet,
 };
 
 use super::consensus::Exchange;
 use super::load::{load, read_bootstrap};
 use super::metadata_log::{LogRecord, MetadataLog};
+use super::reachability::Reachability;
+use super::snapshots::SnapshotPolicy;
 use crate::environment::{Environment, JobKind, Random};
 use crate::error::Error;
 use crate::log_directories::LogDirectories;
 use crate::node::{Node, NodeState};
 use crate::options::NodeOptions;
+
+/// How often the controller looks for what it has to do by itself, where no idle record is due more often.
+const TICK_MS: i64 = 500;
 
 /// An answer that waits until its records are committed.
 pub(super) struct Pending {
@@ -63,17 +68,6 @@ pub(super) struct Activation {
     pub(super) start: Offset,
 }
 
-/// When the next snapshot is due.
-#[derive(Debug)]
-struct SnapshotPolicy {
-    bytes_max: i64,
-    interval_ms: i64,
-    /// How large the log may be before what snapshots hold is deleted from it.
-    retention_bytes: u64,
-    bytes_since: i64,
-    last_ms: i64,
-}
-
 /// All that only the controller's jobs touch.
 pub(crate) struct Core {
     pub(super) environment: Environment,
@@ -106,7 +100,10 @@ pub(crate) struct Core {
     needs_sync: bool,
     last_append_ms: i64,
     idle_interval_ms: i64,
-    snapshots: SnapshotPolicy,
+    pub(super) snapshots: SnapshotPolicy,
+    pub(super) reachability: Reachability,
+    /// The connections on which brokers have sent heartbeats, by their numbers.
+    pub(super) heartbeat_connections: BTreeMap<u64, BrokerId>,
 }
 
 impl Core {
@@ -119,7 +116,7 @@ impl Core {
         let now_ms = environment.clock.wall_ms();
         let (directory_id, log_options) = directories
             .metadata_log(&options.metadata_log_directory, |directory| {
-                MetadataLog::options(directory, now_ms)
+                MetadataLog::options(directory, &options.broker.metadata_log, now_ms)
             })?;
         let mut log = MetadataLog::open(log_options)?;
         let loaded = load(&mut log)?;
@@ -131,15 +128,11 @@ impl Core {
                 path: log.quorum_state_path(),
                 reason: error.to_string(),
             })?;
-        // What stands before the snapshot is served from the snapshot.
-        let log_start_offset = loaded
-            .snapshot
-            .map_or(Offset(0), |snapshot| snapshot.offset);
         let start = Start {
             election,
             snapshot: loaded.snapshot,
             log_end_offset: log.end_offset(),
-            log_start_offset,
+            log_start_offset: log.start_offset(),
             epochs: loaded.epochs,
             history: loaded.history,
         };
@@ -171,15 +164,13 @@ impl Core {
             needs_sync: false,
             last_append_ms: 0,
             idle_interval_ms: options.broker.metadata_max_idle_interval_ms,
-            snapshots: SnapshotPolicy {
-                bytes_max: options
-                    .broker
-                    .metadata_log_max_record_bytes_between_snapshots,
-                interval_ms: options.broker.metadata_log_max_snapshot_interval_ms,
-                retention_bytes: options.broker.metadata_max_retention_bytes,
-                bytes_since: 0,
-                last_ms: environment.clock.monotonic_ms(),
-            },
+            reachability: Reachability::default(),
+            heartbeat_connections: BTreeMap::new(),
+            snapshots: SnapshotPolicy::new(
+                &options.broker.metadata_log,
+                loaded.bytes_after_snapshot,
+                environment.clock.monotonic_ms(),
+            ),
             environment: environment.clone(),
             log,
             quorum,
@@ -207,7 +198,7 @@ impl Core {
         let end = self.log.end_offset();
         self.quorum
             .handle(now(&self.environment), Input::Appended(end))?;
-        self.snapshots.bytes_since += i64::try_from(batch.len()).unwrap_or(0);
+        self.snapshots.appended(batch.len());
         self.needs_sync = true;
         self.last_append_ms = self.environment.clock.monotonic_ms();
         Ok(())
@@ -223,12 +214,7 @@ impl Core {
         };
         self.apply_up_to(self.high_watermark)?;
         let options = ControllerOptions {
-            voters: self
-                .quorum
-                .voters()
-                .iter()
-                .map(|voter| voter.key.id)
-                .collect(),
+            voters: self.voter_ids(),
             ..self.decision_options.clone()
         };
         let last = Offset(self.applied_offset.0 - 1);
@@ -237,6 +223,11 @@ impl Core {
         self.decisions = Some(decisions);
         tracing::info!(%epoch, "this controller is active");
         Ok(())
+    }
+
+    fn voter_ids(&self) -> Vec<BrokerId> {
+        let voters = self.quorum.voters().iter();
+        voters.map(|voter| voter.key.id).collect()
     }
 
     /// Decides, appends, replays; the answer waits for the commit.
@@ -286,10 +277,12 @@ impl Core {
         then: impl FnOnce(Result<UpdateFeaturesResponse, ErrorCode>) + Send + 'static,
     ) {
         let kraft_version = self.quorum.kraft_version().level();
-        let Some(decisions) = &self.decisions else {
+        let voters = self.voter_ids();
+        let Some(decisions) = &mut self.decisions else {
             then(Err(ErrorCode::NOT_CONTROLLER));
             return;
         };
+        decisions.set_voters(voters);
         let decision = decisions.decide_update_features(request, request_version, kraft_version);
         if decision.response.kraft_version.is_some() {
             let now = now(&self.environment);
@@ -386,6 +379,9 @@ impl Core {
         if self.activation.is_some() {
             self.become_active()?;
             self.note_leader(node);
+            if self.activation.is_none() {
+                self.suspect_all(node);
+            }
         }
         let Some(decisions) = &self.decisions else {
             return Ok(());
@@ -420,7 +416,12 @@ impl Core {
     }
 
     fn schedule_tick(&self, node: &Arc<Node>) {
-        node.submit_after(self.idle_interval_ms.max(1), JobKind::Controller, |node| {
+        let interval_ms = match self.idle_interval_ms {
+            // No record shows then that the controller lives.
+            ..=0 => TICK_MS,
+            interval_ms => interval_ms,
+        };
+        node.submit_after(interval_ms, JobKind::Controller, |node| {
             node.controller().submit(node, Core::tick);
         });
     }
@@ -439,13 +440,18 @@ impl Core {
                 break;
             }
         }
-        if now_ms - self.last_append_ms >= self.idle_interval_ms
+        if self.idle_interval_ms > 0
+            && now_ms - self.last_append_ms >= self.idle_interval_ms
             && let Some(decisions) = &self.decisions
         {
             let no_op = decisions.decide_no_op();
             self.append_or_fail(node, &no_op.records);
         }
-        self.snapshot_if_due(now_ms);
+        self.probe_what_is_due(node);
+        if let Err(error) = self.keep_snapshots(now_ms) {
+            tracing::error!(%error, "a metadata snapshot could not be written, or the log not be cut");
+        }
+        self.handle_or_fail(node, Input::Tick);
         self.schedule_tick(node);
     }
 
@@ -473,7 +479,7 @@ impl Core {
     }
 
     /// Appends, and says whether it could. A full disk refuses the decision and leaves all as it was; whatever else goes wrong ends the node.
-    fn append_or_fail(&mut self, node: &Arc<Node>, records: &[MetadataRecord]) -> bool {
+    pub(super) fn append_or_fail(&mut self, node: &Arc<Node>, records: &[MetadataRecord]) -> bool {
         match self.append(node, records) {
             Ok(()) => true,
             Err(Error::Log(error)) if error.is_disk_full() => {
@@ -485,48 +491,6 @@ impl Core {
                 false
             }
         }
-    }
-
-    fn snapshot_if_due(&mut self, now_ms: i64) {
-        let policy = &self.snapshots;
-        let is_due = policy.bytes_since >= policy.bytes_max
-            || (policy.bytes_since > 0 && now_ms - policy.last_ms >= policy.interval_ms);
-        if !is_due || self.loader.in_transaction() {
-            return;
-        }
-        self.snapshots.bytes_since = 0;
-        self.snapshots.last_ms = now_ms;
-        if let Err(error) = self.write_snapshot() {
-            tracing::error!(%error, "a metadata snapshot could not be written");
-        }
-    }
-
-    fn write_snapshot(&mut self) -> Result<(), Error> {
-        let image = self.loader.image();
-        let version = image.features().metadata_version_or_minimum();
-        let values = image
-            .write_snapshot()
-            .iter()
-            .map(|record| record.encode(version))
-            .collect::<Result<Vec<Bytes>, _>>()?;
-        let id = SnapshotId {
-            offset: self.applied_offset,
-            epoch: self.applied_epoch,
-        };
-        let now_ms = self.environment.clock.wall_ms();
-        let bytes = self
-            .quorum
-            .new_snapshot(id.offset, self.applied_timestamp, values)
-            .write(id.epoch, now_ms)?;
-        self.log.write_snapshot(id, &bytes)?;
-        let now = now(&self.environment);
-        self.quorum.handle(now, Input::SnapshotTaken(id))?;
-        let retention_bytes = self.snapshots.retention_bytes;
-        if let Some(start) = self.log.delete_before_snapshots(retention_bytes, now_ms)? {
-            self.quorum.handle(now, Input::LogStartAdvanced(start))?;
-        }
-        tracing::info!(%id, "metadata snapshot written");
-        Ok(())
     }
 
     /// Takes part in no election any more, and gives the leadership up; `left` hears when the others know.
@@ -602,6 +566,8 @@ fn quorum_options(options: &NodeOptions, replica: ReplicaKey, random_seed: u64) 
         auto_join: options.roles.controller && options.broker.quorum.auto_join_enable,
         election_timeout_ms: options.broker.quorum.election_timeout_ms,
         election_backoff_max_ms: options.broker.quorum.election_backoff_max_ms,
+        fetch_bytes_max: options.broker.quorum.fetch_max_bytes,
+        snapshot_bytes_max: options.broker.quorum.fetch_snapshot_max_bytes,
         fetch_timeout_ms: options.broker.quorum.fetch_timeout_ms,
         request_timeout_ms: options.broker.quorum.request_timeout_ms,
         retry_backoff_ms: options.broker.quorum.retry_backoff_ms,

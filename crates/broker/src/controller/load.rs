@@ -11,7 +11,8 @@ use ottla_raft::quorum::VoterHistory;
 use ottla_raft::snapshot::Snapshot;
 use ottla_raft::{EpochHistory, SnapshotId};
 
-use super::metadata_log::{MetadataLog, read_snapshot};
+use super::metadata_log::MetadataLog;
+use super::snapshot_files::read_snapshot;
 use crate::environment::Environment;
 use crate::error::Error;
 
@@ -23,6 +24,8 @@ pub(super) struct Loaded {
     pub(super) history: VoterHistory,
     pub(super) epochs: EpochHistory,
     pub(super) snapshot: Option<SnapshotId>,
+    /// How many bytes of the log follow the snapshot.
+    pub(super) bytes_after_snapshot: i64,
     /// Every record before it is in the loader.
     pub(super) applied_offset: Offset,
     pub(super) applied_epoch: LeaderEpoch,
@@ -34,19 +37,19 @@ pub(super) fn load(log: &mut MetadataLog) -> Result<Loaded, Error> {
     let mut loaded = Loaded {
         loader: ImageLoader::default(),
         history: VoterHistory::default(),
-        epochs: EpochHistory::default(),
+        epochs: log.epochs(),
         snapshot: None,
+        bytes_after_snapshot: 0,
         applied_offset: Offset(0),
         applied_epoch: LeaderEpoch(0),
         applied_timestamp: -1,
     };
-    if let Some((id, snapshot)) = log.latest_snapshot()? {
+    if let Some((id, snapshot)) = log.snapshots().read_latest()? {
         let records = decode_values(&snapshot)?;
         loaded
             .loader
             .load_snapshot(&MetadataImage::default(), &records)?;
         loaded.history = VoterHistory::of_snapshot(&snapshot, id);
-        loaded.epochs = EpochHistory::of_snapshot(id);
         loaded.snapshot = Some(id);
         loaded.applied_offset = id.offset;
         loaded.applied_epoch = id.epoch;
@@ -64,6 +67,8 @@ pub(super) fn load(log: &mut MetadataLog) -> Result<Loaded, Error> {
                 loaded.history.observe(*offset, control)?;
             }
             loaded.epochs.observe(batch.epoch, batch.base_offset);
+            let bytes = i64::try_from(batch.bytes).unwrap_or(i64::MAX);
+            loaded.bytes_after_snapshot = loaded.bytes_after_snapshot.saturating_add(bytes);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `__cluster_metadata-0`: the log of all metadata, and its snapshots.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -11,18 +11,17 @@ use ottla_protocol::compression::Workspace;
 use ottla_protocol::ids::{LeaderEpoch, Offset};
 use ottla_protocol::record::validate::AppendOrigin;
 use ottla_protocol::record::{RecordBatch, batches};
-use ottla_raft::SnapshotId;
 use ottla_raft::control::ControlRecord;
-use ottla_raft::snapshot::Snapshot;
+use ottla_raft::{EpochHistory, SnapshotId};
 
+use super::snapshot_files::{Retention, SnapshotFiles};
 use crate::error::Error;
+use crate::options::MetadataLogSettings;
 
 /// How much of the log is read at a time.
 const READ_BYTES: u64 = 8 * 1024 * 1024;
 /// More than any batch of metadata records may hold when decompressed.
 const BATCH_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// How many snapshots are kept: the newest, and one for who is still reading it.
-const SNAPSHOTS_KEPT: usize = 2;
 
 /// What stands at an offset of the log.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,6 +47,7 @@ pub(super) struct ScannedBatch {
     pub(super) base_offset: Offset,
     pub(super) next_offset: Offset,
     pub(super) epoch: LeaderEpoch,
+    pub(super) bytes: usize,
     /// Its control records, each at its offset.
     pub(super) controls: Vec<(Offset, ControlRecord)>,
 }
@@ -58,13 +58,20 @@ pub(super) struct MetadataLog {
     disk: Arc<dyn Disk>,
     directory: PathBuf,
     log: Log,
+    snapshots: SnapshotFiles,
     workspace: Workspace,
 }
 
 impl MetadataLog {
     /// How the log is opened in its log directory.
-    pub(super) fn options(directory: &LogDirectory, now_ms: i64) -> LogOptions {
+    pub(super) fn options(
+        directory: &LogDirectory,
+        settings: &MetadataLogSettings,
+        now_ms: i64,
+    ) -> LogOptions {
         let config = LogConfig {
+            segment_bytes: settings.segment_bytes,
+            segment_ms: settings.segment_ms,
             retention_ms: -1,
             retention_bytes: -1,
             delete: false,
@@ -74,17 +81,65 @@ impl MetadataLog {
         directory.log_options(partition, config, now_ms)
     }
 
-    /// Opens the log, made where it is missing.
+    /// Opens the log, made where it is missing, and looks at its snapshots.
     pub(super) fn open(options: LogOptions) -> Result<MetadataLog, Error> {
         let directory = options.directory.clone();
         let disk = Arc::clone(options.open_files.disk());
         let log = Log::open(options)?;
-        Ok(MetadataLog {
+        let snapshots = SnapshotFiles::open(Arc::clone(&disk), &directory)?;
+        let mut log = MetadataLog {
             disk,
             directory,
             log,
+            snapshots,
             workspace: Workspace::default(),
-        })
+        };
+        log.start_behind_a_snapshot()?;
+        Ok(log)
+    }
+
+    /// A log without its beginning starts where a snapshot ends. A segment may reach further back than that.
+    fn start_behind_a_snapshot(&mut self) -> Result<(), Error> {
+        let start = self.start_offset();
+        if start == Offset(0) {
+            return Ok(());
+        }
+        let Some(snapshot) = self.snapshots.first_from(start) else {
+            return Err(self.corrupt(format!(
+                "the log begins at offset {start}, and no snapshot has what stood before it: put the .checkpoint \
+                 files back, or format the directory and let it be fetched from the other controllers"
+            )));
+        };
+        self.snapshots.remove_before(snapshot.offset);
+        if snapshot.offset <= self.end_offset() {
+            self.log.set_high_watermark(snapshot.offset);
+            self.log.advance_log_start_offset(snapshot.offset)?;
+        }
+        Ok(())
+    }
+
+    /// Where the log begins: at 0, or where a snapshot ends.
+    pub(super) fn start_offset(&self) -> Offset {
+        self.log.log_start_offset()
+    }
+
+    /// The epochs of the log.
+    pub(super) fn epochs(&self) -> EpochHistory {
+        let start = self.start_offset();
+        let snapshot = self.snapshots.first_from(start);
+        let mut epochs = snapshot
+            .filter(|snapshot| snapshot.offset == start)
+            .map(EpochHistory::of_snapshot)
+            .unwrap_or_default();
+        for (epoch, offset) in self.log.leader_epochs() {
+            epochs.observe(epoch, offset.max(start));
+        }
+        epochs
+    }
+
+    /// The snapshots of the log.
+    pub(super) fn snapshots(&self) -> &SnapshotFiles {
+        &self.snapshots
     }
 
     pub(super) fn end_offset(&self) -> Offset {
@@ -168,16 +223,6 @@ impl MetadataLog {
         Ok(scanned)
     }
 
-    /// The content of a snapshot's file, if there is one.
-    pub(super) fn snapshot_file(&self, id: SnapshotId) -> Result<Option<Bytes>, Error> {
-        let path = self.directory.join(id.file_name());
-        let content = self.disk.read(&path).map_err(|source| Error::Io {
-            action: format!("cannot read {}", path.display()),
-            source,
-        })?;
-        Ok(content.map(Bytes::from))
-    }
-
     /// Decodes whole batches; the last may have been cut off by the limit of a read.
     fn decode(&mut self, bytes: &[u8], records: &mut Vec<OffsetRecord>) -> Result<(), Error> {
         for batch in batches(bytes) {
@@ -192,50 +237,9 @@ impl MetadataLog {
         Ok(())
     }
 
-    /// The newest snapshot, if there is one.
-    pub(super) fn latest_snapshot(&self) -> Result<Option<(SnapshotId, Snapshot)>, Error> {
-        let Some(id) = self.snapshots()?.pop() else {
-            return Ok(None);
-        };
-        let path = self.directory.join(id.file_name());
-        Ok(read_snapshot(&self.disk, &path)?.map(|snapshot| (id, snapshot)))
-    }
-
-    /// The snapshots there are, oldest first.
-    fn snapshots(&self) -> Result<Vec<SnapshotId>, Error> {
-        let entries = self
-            .disk
-            .list(&self.directory)
-            .map_err(|source| Error::Io {
-                action: format!("cannot list {}", self.directory.display()),
-                source,
-            })?;
-        let mut ids: Vec<SnapshotId> = entries
-            .iter()
-            .filter_map(|entry| SnapshotId::parse(&entry.name).ok())
-            .collect();
-        ids.sort_unstable();
-        Ok(ids)
-    }
-
-    /// Writes a snapshot, durably and all at once, and lets go of older ones.
+    /// Writes a snapshot, durably and all at once.
     pub(super) fn write_snapshot(&mut self, id: SnapshotId, bytes: &[u8]) -> Result<(), Error> {
-        let path = self.directory.join(id.file_name());
-        self.disk
-            .replace(&path, bytes)
-            .map_err(|source| Error::Io {
-                action: format!("cannot write {}", path.display()),
-                source,
-            })?;
-        let ids = self.snapshots()?;
-        let superfluous = ids.len().saturating_sub(SNAPSHOTS_KEPT);
-        for old in &ids[..superfluous] {
-            let path = self.directory.join(old.file_name());
-            if let Err(error) = self.disk.remove_file_if_exists(&path) {
-                tracing::warn!(path = %path.display(), %error, "an old snapshot could not be removed");
-            }
-        }
-        Ok(())
+        self.snapshots.write(id, bytes)
     }
 
     /// Nothing before `offset` is ever taken back.
@@ -243,28 +247,34 @@ impl MetadataLog {
         self.log.set_high_watermark(offset);
     }
 
-    /// Deletes from a log of more than `retention_bytes` what every snapshot that is kept holds; says where the log
-    /// starts then, if that has changed.
-    pub(super) fn delete_before_snapshots(
+    /// Lets go of the oldest snapshots, and of the log up to the oldest that is kept, as far as the retention says;
+    /// says where the log starts then, if that has changed.
+    pub(super) fn clean(
         &mut self,
-        retention_bytes: u64,
+        retention: Retention,
         now_ms: i64,
     ) -> Result<Option<Offset>, Error> {
-        let oldest = self.snapshots()?.first().copied();
-        if let Some(oldest) = oldest
-            && self.log.size() > retention_bytes
-        {
-            self.log.advance_log_start_offset(oldest.offset)?;
+        let mut moved = None;
+        while retention.lets_go(self.snapshots.files(), self.log.size(), now_ms) {
+            let Some(next) = self.snapshots.files().get(1).map(|file| file.id.offset) else {
+                break;
+            };
+            if next > self.log.high_watermark() || next <= self.start_offset() {
+                break;
+            }
+            self.log.advance_log_start_offset(next)?;
             self.log.delete_old_segments(now_ms)?;
             self.log.remove_deleted_files(i64::MAX)?;
-            return Ok(Some(oldest.offset));
+            self.snapshots.remove_before(next);
+            moved = Some(next);
         }
-        Ok(None)
+        Ok(moved)
     }
 
-    /// Starts the log at a snapshot that lies beyond its end.
+    /// Empties the log, and starts it where a snapshot ends.
     pub(super) fn start_at(&mut self, offset: Offset, now_ms: i64) -> Result<(), Error> {
         self.log.truncate_fully_and_start_at(offset, now_ms)?;
+        self.snapshots.remove_before(offset);
         Ok(())
     }
 
@@ -307,23 +317,6 @@ impl MetadataLog {
     }
 }
 
-/// Reads a snapshot; nothing where the file is missing.
-pub(super) fn read_snapshot(disk: &Arc<dyn Disk>, path: &Path) -> Result<Option<Snapshot>, Error> {
-    let content = disk.read(path).map_err(|source| Error::Io {
-        action: format!("cannot read {}", path.display()),
-        source,
-    })?;
-    let Some(content) = content else {
-        return Ok(None);
-    };
-    Snapshot::read(&content)
-        .map(Some)
-        .map_err(|error| Error::Corrupt {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        })
-}
-
 fn scan_batch(batch: &RecordBatch<'_>) -> Result<ScannedBatch, String> {
     batch.ensure_valid().map_err(|error| error.to_string())?;
     let header = batch.header();
@@ -342,6 +335,7 @@ fn scan_batch(batch: &RecordBatch<'_>) -> Result<ScannedBatch, String> {
         base_offset: Offset(header.base_offset()),
         next_offset: Offset(header.next_offset()),
         epoch: LeaderEpoch(header.partition_leader_epoch()),
+        bytes: batch.as_bytes().len(),
         controls,
     })
 }

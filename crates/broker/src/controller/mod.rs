@@ -5,9 +5,13 @@
 mod asking;
 mod consensus;
 mod core;
+mod early_fencing;
 mod load;
 mod metadata_log;
+mod reachability;
 mod requests;
+mod snapshot_files;
+mod snapshots;
 
 use std::collections::VecDeque;
 use std::fmt;

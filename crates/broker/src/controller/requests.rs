@@ -48,6 +48,8 @@ pub(crate) struct Asked {
     pub(crate) same_process: bool,
     /// Whether a broker has taken it from a client, and checked what a broker checks.
     pub(crate) forwarded: bool,
+    /// The number of the connection that it came on; nothing within the process.
+    pub(crate) connection: Option<u64>,
 }
 
 /// Who hears the response, once its records are committed.
@@ -116,16 +118,34 @@ decided!(
             .decide_broker_registration(active.now_ms, request, context)
     }
 );
-decided!(
-    BrokerHeartbeatRequest,
-    BrokerHeartbeatResponse,
-    Lifecycle,
-    |active, _, request| {
-        active
-            .decisions
-            .handle_broker_heartbeat(active.now_ms, request, active.next_offset)
+
+impl ControllerRequest for BrokerHeartbeatRequest {
+    const CHANNEL: ControllerChannel = ControllerChannel::Lifecycle;
+
+    fn handle(
+        self,
+        core: &mut Core,
+        node: &Arc<Node>,
+        asked: Asked,
+        then: Then<BrokerHeartbeatResponse>,
+    ) {
+        core.heartbeat_arrived(&self, asked.connection);
+        let decide = move |active: &mut Active<'_>| {
+            active
+                .decisions
+                .handle_broker_heartbeat(active.now_ms, &self, active.next_offset)
+        };
+        core.decide(node, decide, then);
     }
-);
+
+    fn refuse(&self, error: ErrorCode) -> BrokerHeartbeatResponse {
+        BrokerHeartbeatResponse {
+            error_code: error.0,
+            ..BrokerHeartbeatResponse::default()
+        }
+    }
+}
+
 decided!(
     ControllerRegistrationRequest,
     ControllerRegistrationResponse,

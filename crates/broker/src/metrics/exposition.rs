@@ -30,6 +30,11 @@ impl Collector for Exposition {
         if let Some(source) = self.0.source() {
             let gauges = source.node_gauges();
             node(&mut encoder, &gauges)?;
+            super::replication::replication(
+                &mut encoder,
+                self.0.replication(),
+                &gauges.replication,
+            )?;
             super::waiting::purgatories(&mut encoder, &gauges)?;
             super::waiting::connections(&mut encoder, &gauges, &self.0)?;
             super::waiting::groups(&mut encoder, &gauges.groups)?;

@@ -8,6 +8,8 @@ use crate::coordinator::GroupSizes;
 use crate::net::ListenerConnections;
 use crate::share_group::ShareGauges;
 
+use super::replication::ReplicationGauges;
+
 /// Who knows the present sizes and offsets.
 pub trait GaugeSource: Send + Sync + Debug {
     /// The node's sizes.
@@ -49,6 +51,8 @@ pub struct NodeGauges {
     pub share_groups: ShareGauges,
     /// The log cleaner.
     pub cleaner: CleanerGauges,
+    /// ISRs and followers.
+    pub replication: ReplicationGauges,
 }
 
 /// Sizes of a log.

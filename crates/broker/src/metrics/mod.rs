@@ -15,6 +15,7 @@ mod node_gauges;
 mod process;
 mod rate;
 mod recent;
+mod replication;
 mod request;
 mod share;
 mod share_groups;
@@ -33,6 +34,7 @@ use prometheus_client::registry::Registry;
 
 pub(crate) use coordinators::{CoordinatorMetrics, RuntimeMetrics};
 pub use gauges::{GaugeSource, LogGauges, NodeGauges};
+pub use replication::{ReplicaGauges, ReplicationCounters, ReplicationGauges};
 pub use request::{RequestMetrics, RequestTimes};
 pub(crate) use share::{ShareMetrics, SharePartitionMetrics, SharePartitionName};
 pub use topic::{Counter, TopicMetrics};
@@ -45,6 +47,7 @@ const WINDOW_MS: i64 = 60_000;
 pub struct Metrics {
     all_topics: TopicMetrics,
     topics: RwLock<BTreeMap<String, Arc<TopicMetrics>>>,
+    replication: ReplicationCounters,
     requests: Vec<RequestMetrics>,
     fetch_consumer: RequestMetrics,
     fetch_follower: RequestMetrics,
@@ -62,6 +65,7 @@ impl Default for Metrics {
         Self {
             all_topics: TopicMetrics::default(),
             topics: RwLock::default(),
+            replication: ReplicationCounters::default(),
             requests: ApiKey::ALL
                 .iter()
                 .map(|key| RequestMetrics::new(*key, key.name()))
@@ -95,6 +99,11 @@ impl Metrics {
     /// Forgets the counters of a deleted topic.
     pub fn remove_topic(&self, name: &str) {
         self.topics.write().remove(name);
+    }
+
+    /// What is counted of replication.
+    pub fn replication(&self) -> &ReplicationCounters {
+        &self.replication
     }
 
     /// The measures of an API.

@@ -1,9 +1,12 @@
 //! A node's sizes and offsets, as of now.
 
-use ottla_metadata::image::MetadataImage;
+use ottla_metadata::image::{MetadataImage, PartitionRegistration};
+use ottla_protocol::ids::BrokerId;
 
 use super::gauges::{GaugeSource, LogGauges, NodeGauges};
+use super::replication::ReplicaGauges;
 use crate::node::Node;
+use crate::replica::{Partition, Replica};
 
 /// The purgatories that are shown even while they are empty.
 const PURGATORIES: [&str; 4] = ["Produce", "Fetch", "DeleteRecords", "ShareFetch"];
@@ -12,7 +15,7 @@ impl GaugeSource for Node {
     fn node_gauges(&self) -> NodeGauges {
         let metadata = self.metadata();
         let mut gauges = NodeGauges {
-            active_controller: true,
+            active_controller: self.controller().leader().is_active,
             last_applied_record_offset: metadata.offset,
             offline_log_directory_count: count(
                 self.directories()
@@ -54,13 +57,21 @@ impl GaugeSource for Node {
             gauges.producer_id_count += count(replica.log.producers());
             if replica.is_offline() {
                 gauges.offline_replica_count += 1;
-            } else if replica.state().leader == Some(self.broker_id()) {
-                gauges.leader_count += 1;
-                let state = replica.state();
-                gauges.under_min_isr_partition_count += u64::from(replica.is_under_min_isr());
-                gauges.under_replicated_partitions +=
-                    u64::from(state.isr.len() < state.replicas.len());
+                continue;
             }
+            let leads = replica.state().leader == Some(self.broker_id());
+            let shown = replica_gauges(&partition, &replica, leads);
+            if leads {
+                let topic = metadata.image.topics().get(partition.topic_id());
+                let found = topic.and_then(|topic| topic.partition(partition.index().into()));
+                let is_reassigning = found.is_some_and(PartitionRegistration::is_reassigning);
+                gauges.leader_count += 1;
+                gauges.under_min_isr_partition_count += u64::from(shown.is_under_min_isr);
+                gauges.under_replicated_partitions += u64::from(shown.in_sync < shown.replicas);
+                gauges.replication.at_min_isr_partition_count += u64::from(shown.is_at_min_isr);
+                gauges.replication.reassigning_partitions += u64::from(is_reassigning);
+            }
+            gauges.replication.replicas.push(shown);
         }
         gauges
     }
@@ -78,6 +89,21 @@ impl GaugeSource for Node {
             }
         });
         gauges.collect()
+    }
+}
+
+fn replica_gauges(partition: &Partition, replica: &Replica, leads: bool) -> ReplicaGauges {
+    let state = replica.state();
+    let size = |brokers: &[BrokerId]| if leads { count(brokers.iter()) } else { 0 };
+    ReplicaGauges {
+        topic: partition.topic().to_string(),
+        partition: partition.index(),
+        leader: state.leader.filter(|_| !leads).map(|BrokerId(id)| id),
+        lag: replica.lag(),
+        replicas: size(&state.replicas),
+        in_sync: size(&state.isr),
+        is_under_min_isr: leads && replica.is_under_min_isr(),
+        is_at_min_isr: leads && replica.is_at_min_isr(),
     }
 }
 

@@ -34,6 +34,26 @@ impl GaugeSource for Node {
                 offsets: 9,
                 partitions: [("active", 50)].into(),
             },
+            replication: ReplicationGauges {
+                reassigning_partitions: 2,
+                replicas: vec![
+                    ReplicaGauges {
+                        topic: "t".to_owned(),
+                        replicas: 3,
+                        in_sync: 2,
+                        is_at_min_isr: true,
+                        ..ReplicaGauges::default()
+                    },
+                    ReplicaGauges {
+                        topic: "t".to_owned(),
+                        partition: 1,
+                        leader: Some(4),
+                        lag: 17,
+                        ..ReplicaGauges::default()
+                    },
+                ],
+                ..ReplicationGauges::default()
+            },
             ..NodeGauges::default()
         }
     }
@@ -55,6 +75,7 @@ fn filled() -> (Arc<Metrics>, Arc<dyn GaugeSource>) {
     let metrics = Arc::new(Metrics::default());
     metrics.topic("t").messages_in.add(5);
     metrics.all_topics().messages_in.add(5);
+    metrics.replication().isr_shrinks.add(1);
     let times = RequestTimes {
         total: 2_000,
         ..RequestTimes::default()
@@ -93,6 +114,14 @@ fn names_are_those_of_kafkas_dashboards() {
         "kafka_coordinator_group_groupmetadatamanager_numgroupspreparingrebalance 0",
         "kafka_coordinator_group_groupmetadatamanager_numgroups 5",
         "kafka_coordinator_group_groupmetadatamanager_numgroupsstable 1",
+        "kafka_server_replicamanager_isrshrinks_total 1",
+        "kafka_server_replicamanager_reassigningpartitions 2",
+        "kafka_server_replicafetchermanager_maxlag{clientId=\"Replica\"} 17",
+        "kafka_server_fetcherlagmetrics_consumerlag{clientId=\"ReplicaFetcherThread-0-4\",topic=\"t\",partition=\"1\"} 17",
+        "kafka_cluster_partition_underreplicated{topic=\"t\",partition=\"0\"} 1",
+        "kafka_cluster_partition_underreplicated{topic=\"t\",partition=\"1\"} 0",
+        "kafka_cluster_partition_insyncreplicascount{topic=\"t\",partition=\"0\"} 2",
+        "kafka_cluster_partition_atminisr{topic=\"t\",partition=\"0\"} 1",
         "# TYPE process_resident_memory_bytes gauge",
     ] {
         assert!(

@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::frame_reader::FrameReader;
-use crate::environment::{Link, LinkEvents, Network};
+use crate::environment::{Link, LinkEnd, LinkEvents, Network};
 
 /// What a peer may answer at most: the size in front of a frame can say no more. Memory follows the bytes that come.
 const FRAME_BYTES_MAX: usize = 0x7fff_ffff;
@@ -35,8 +35,12 @@ impl Network for TcpNetwork {
         let address = (host.to_owned(), port);
         self.runtime.spawn(async move {
             let ended = run(address, outgoing, &*events).await;
+            let end = match &ended {
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => LinkEnd::Refused,
+                _ => LinkEnd::Ended,
+            };
             let reason = ended.map_or_else(|error| error.to_string(), str::to_owned);
-            events.closed(&reason);
+            events.closed(end, &reason);
         });
         Box::new(TcpLink { frames })
     }

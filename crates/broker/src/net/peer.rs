@@ -19,7 +19,7 @@ use ottla_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse, Request}
 use ottla_protocol::{EncodeError, ErrorCode, KafkaString};
 use parking_lot::Mutex;
 
-use crate::environment::{Environment, Link, LinkEvents};
+use crate::environment::{Environment, Link, LinkEnd, LinkEvents};
 use crate::timer::{TimerKey, Timers};
 
 #[cfg(test)]
@@ -44,6 +44,9 @@ impl fmt::Display for PeerAddress {
 /// Why a request has no response.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PeerError {
+    /// Nobody listens there: the request was not sent.
+    #[error("nobody listens at {0}")]
+    Refused(PeerAddress),
     /// The peer could not be reached, or the connection ended before the response: it may have been handled.
     #[error("no connection to {address}: {reason}")]
     Disconnected {
@@ -218,7 +221,11 @@ struct State {
     /// By correlation id.
     sent: BTreeMap<i32, Pending>,
     is_closed: bool,
+    watcher: Option<Watcher>,
 }
+
+/// Who hears when a connection that served has ended.
+type Watcher = Arc<dyn Fn() + Send + Sync>;
 
 /// A channel to one address. Dropping it closes the connection, and ends what is on its way.
 pub(crate) struct PeerChannel {
@@ -261,6 +268,7 @@ impl PeerChannel {
                 waiting: VecDeque::new(),
                 sent: BTreeMap::new(),
                 is_closed: false,
+                watcher: None,
             }),
             this: Weak::clone(this),
         })
@@ -307,6 +315,12 @@ impl PeerChannel {
         let ended = self.send_waiting(&mut state, now_ms);
         drop(state);
         self.end_later(ended);
+    }
+
+    /// From now on `watcher` hears of each connection that served and that the peer, or the way to it, has ended; on a
+    /// thread of the network or of the timers.
+    pub(crate) fn watch(&self, watcher: impl Fn() + Send + Sync + 'static) {
+        self.state.lock().watcher = Some(Arc::new(watcher));
     }
 
     /// Ends everything on its way; what is sent later ends too.
@@ -496,19 +510,28 @@ impl PeerChannel {
 
     /// The connection has ended, or ends now: nothing that was asked on it will be answered.
     fn fail(&self, life: u64, reason: &str) {
-        let mut state = self.state.lock();
-        if state.life != life {
-            return;
-        }
-        tracing::debug!(peer = %self.address, reason, "a connection to another node ended");
         let error = PeerError::Disconnected {
             address: self.address.clone(),
             reason: reason.to_owned(),
         };
+        self.fail_with(life, &error);
+    }
+
+    fn fail_with(&self, life: u64, error: &PeerError) {
+        let mut state = self.state.lock();
+        if state.life != life {
+            return;
+        }
+        tracing::debug!(peer = %self.address, %error, "a connection to another node ended");
+        let was_ready = matches!(state.connection, Connection::Ready { .. });
         self.disconnect(&mut state);
-        let ended = self.fail_all(&mut state, &error);
+        let ended = self.fail_all(&mut state, error);
+        let watcher = state.watcher.clone();
         drop(state);
         self.end(ended);
+        if let Some(watcher) = watcher.filter(|_| was_ready) {
+            watcher();
+        }
     }
 
     fn disconnect(&self, state: &mut State) {
@@ -652,9 +675,15 @@ impl LinkEvents for ChannelEvents {
         }
     }
 
-    fn closed(&self, reason: &str) {
-        if let Some(channel) = self.channel.upgrade() {
-            channel.fail(self.life, reason);
+    fn closed(&self, end: LinkEnd, reason: &str) {
+        let Some(channel) = self.channel.upgrade() else {
+            return;
+        };
+        match end {
+            LinkEnd::Refused => {
+                channel.fail_with(self.life, &PeerError::Refused(channel.address.clone()));
+            }
+            LinkEnd::Ended => channel.fail(self.life, reason),
         }
     }
 }

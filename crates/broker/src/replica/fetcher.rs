@@ -2,7 +2,7 @@
 //!
 //! A protocol machine: [`Fetcher::handle`] takes what has happened, [`Fetcher::poll`] says what to do next, and [`Fetcher::next_deadline`] when time alone will change that. One request at a time is on its way; each partition is asked for from where its log ends, never before what the last answer asked for is done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use ottla_protocol::ids::{BrokerId, LeaderEpoch, Offset};
@@ -156,6 +156,8 @@ pub(crate) struct Fetcher {
     /// After a leader that could not be reached nothing is sent before this time.
     not_before_ms: i64,
     changes: Vec<PartitionChange>,
+    /// Not fetched for now.
+    held_back: BTreeSet<PartitionKey>,
 }
 
 impl Fetcher {
@@ -168,7 +170,18 @@ impl Fetcher {
             on_its_way: None,
             not_before_ms: i64::MIN,
             changes: Vec::new(),
+            held_back: BTreeSet::new(),
         }
+    }
+
+    /// The partitions that follow this leader.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = PartitionKey> + '_ {
+        self.partitions.keys().copied()
+    }
+
+    /// These partitions are not fetched until this is said anew.
+    pub(crate) fn hold_back(&mut self, partitions: BTreeSet<PartitionKey>) {
+        self.held_back = partitions;
     }
 
     /// Whether nothing follows this leader, so that the connection to it can go.
@@ -259,10 +272,10 @@ impl Fetcher {
         if self.on_its_way.is_some() || self.is_changing() {
             return None;
         }
-        let ready = self
-            .partitions
-            .values()
-            .map(|followed| followed.not_before_ms)
+        let fetched = self.partitions.iter();
+        let ready = fetched
+            .filter(|(key, _)| !self.held_back.contains(key))
+            .map(|(_, followed)| followed.not_before_ms)
             .min()?;
         Some(ready.max(self.not_before_ms))
     }
@@ -306,6 +319,7 @@ impl Fetcher {
         for (key, followed) in &self.partitions {
             if let State::Fetching(position) = followed.state
                 && followed.not_before_ms <= now_ms
+                && !self.held_back.contains(key)
             {
                 let leader_epoch = followed.leader_epoch;
                 wanted.insert(

@@ -178,6 +178,7 @@ impl Replica {
 
     /// Takes over what the leader has committed and deleted; says whether readers here may see more.
     fn take_leader_offsets(&mut self, from_leader: &FromLeader<'_>) -> Result<bool, FollowError> {
+        self.leader_high_watermark = from_leader.high_watermark;
         let log_end = self.log.log_end_offset();
         let known = self.followed_high_watermark;
         let high_watermark = known.max(from_leader.high_watermark.min(log_end));

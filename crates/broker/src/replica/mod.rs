@@ -14,6 +14,7 @@ mod preferred_read_replica;
 mod settings;
 pub(crate) mod share_partition;
 mod table;
+mod throttle;
 
 pub(crate) use append::AppendContext;
 pub(crate) use append_error::AppendError;
@@ -28,6 +29,7 @@ pub(crate) use partition::{
 };
 pub(crate) use settings::PartitionSettings;
 pub(crate) use table::{PartitionTable, TopicReplicas};
+pub(crate) use throttle::ReplicationQuota;
 
 #[cfg(test)]
 mod simulation;

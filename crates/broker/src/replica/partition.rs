@@ -132,6 +132,8 @@ pub(crate) struct Replica {
     pub(super) leading: Option<LeaderProgress>,
     /// The high watermark while another broker leads, and before the first leader is known.
     pub(super) followed_high_watermark: Offset,
+    /// The leader's, by its last answer to this follower.
+    pub(super) leader_high_watermark: Offset,
     group_commit: GroupCommit,
     unsynced_messages: i64,
     last_flush_ms: i64,
@@ -194,6 +196,7 @@ impl Partition {
                 },
                 leading: None,
                 followed_high_watermark: high_watermark,
+                leader_high_watermark: Offset(0),
                 group_commit: GroupCommit::default(),
                 unsynced_messages: 0,
                 last_flush_ms: now_ms,
@@ -456,6 +459,22 @@ impl Replica {
     pub(crate) fn is_under_min_isr(&self) -> bool {
         let progress = self.leading.as_ref();
         progress.is_some_and(|leading| leading.in_sync_count() < leading.in_sync_min())
+    }
+
+    /// Whether exactly as many replicas are in sync as `min.insync.replicas` asks for.
+    pub(crate) fn is_at_min_isr(&self) -> bool {
+        let progress = self.leading.as_ref();
+        progress.is_some_and(|leading| leading.in_sync_count() == leading.in_sync_min())
+    }
+
+    /// How many records of what the leader has committed are not here, by its last answer; 0 where this broker leads.
+    pub(crate) fn lag(&self) -> i64 {
+        let missing = self.leader_high_watermark.0 - self.log.log_end_offset().0;
+        if self.leading.is_some() {
+            0
+        } else {
+            missing.max(0)
+        }
     }
 
     pub(super) fn count_unsynced(&mut self, messages: i64) {

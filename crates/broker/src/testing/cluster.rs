@@ -5,14 +5,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ottla_log::{Disk, MemoryDisk};
+use ottla_metadata::bootstrap::BootstrapMetadata;
+use ottla_metadata::features::MetadataVersion;
+use ottla_protocol::Uuid;
+use ottla_protocol::ids::BrokerId;
 use ottla_protocol::messages::Request;
+use ottla_raft::{ReplicaKey, Voter, VoterEndpoint, VoterSet};
 
 use super::{
     LISTENER, PORT, QueuedJobs, STEPS_MAX, SimulatedListener, SimulatedNetwork, TestConnection,
-    VirtualClock, format, options,
+    VirtualClock, options,
 };
 use crate::config::ProcessRoles;
 use crate::environment::{Clock, Environment, Jobs, Random};
+use crate::format::{FormatOptions, format_directories};
 use crate::node::{Node, NodeState};
 use crate::options::{AdvertisedListener, NodeOptions};
 
@@ -30,6 +36,7 @@ struct Member {
     node_id: i32,
     roles: ProcessRoles,
     disk: Arc<MemoryDisk>,
+    directory_id: Uuid,
     running: Option<(Arc<Node>, Arc<QueuedJobs>)>,
 }
 
@@ -43,6 +50,10 @@ pub struct TestCluster {
     random: Random,
     settings: BTreeMap<String, String>,
     members: Vec<Member>,
+    /// Whether the voters stand in the metadata log, and not in the settings of every node.
+    is_dynamic: bool,
+    /// The controllers that nodes ask first where the voters are dynamic.
+    bootstrap: Vec<i32>,
 }
 
 /// What a node of a test is called on its network.
@@ -59,8 +70,59 @@ impl TestCluster {
     /// If it cannot be started: it is a test's.
     #[must_use]
     pub fn start(seed: u64, nodes: &[(i32, &str)], settings: &[(&str, &str)]) -> TestCluster {
+        let mut cluster = TestCluster::without_nodes(seed, settings);
+        let cluster_id = cluster.cluster_id();
+        for (id, roles) in nodes {
+            let member = member((*id, *id), roles, cluster.random.uuid());
+            format_member(&member, &cluster_id, None);
+            cluster.members.push(member);
+        }
+        cluster.start_all(nodes);
+        cluster
+    }
+
+    /// As [`TestCluster::start`], but the voters stand in the metadata log (KIP-853): at first those of `voters`, as
+    /// `storage format --initial-controllers` names them.
+    ///
+    /// # Panics
+    /// If it cannot be started: it is a test's.
+    #[must_use]
+    pub fn start_dynamic(
+        seed: u64,
+        nodes: &[(i32, &str)],
+        voters: &[i32],
+        settings: &[(&str, &str)],
+    ) -> TestCluster {
+        let mut cluster = TestCluster::without_nodes(seed, settings);
+        cluster.is_dynamic = true;
+        cluster.bootstrap = voters.to_vec();
+        for (id, roles) in nodes {
+            let member = member((*id, *id), roles, cluster.random.uuid());
+            cluster.members.push(member);
+        }
+        let initial = voters.iter().map(|id| cluster.member(*id));
+        let initial = VoterSet::new(initial.map(|member| Voter {
+            key: ReplicaKey::new(BrokerId(member.id), member.directory_id),
+            endpoints: vec![VoterEndpoint {
+                listener: CONTROLLER_LISTENER.into(),
+                host: host_of(member.id).into(),
+                port: CONTROLLER_PORT,
+            }],
+            kraft_version_min: 0,
+            kraft_version_max: 1,
+        }));
+        let cluster_id = cluster.cluster_id();
+        for member in &cluster.members {
+            let names_voters = voters.contains(&member.id);
+            format_member(member, &cluster_id, names_voters.then_some(&initial));
+        }
+        cluster.start_all(nodes);
+        cluster
+    }
+
+    fn without_nodes(seed: u64, settings: &[(&str, &str)]) -> TestCluster {
         let clock = Arc::new(VirtualClock::new());
-        let mut cluster = TestCluster {
+        TestCluster {
             seed,
             lives: 0,
             network: SimulatedNetwork::new(Arc::clone(&clock), seed),
@@ -70,21 +132,26 @@ impl TestCluster {
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
             clock,
-            members: nodes
-                .iter()
-                .map(|(id, roles)| member(seed, (*id, *id), roles))
-                .collect(),
-        };
-        for (id, _) in nodes {
-            cluster.start_node(*id);
+            members: Vec::new(),
+            is_dynamic: false,
+            bootstrap: Vec::new(),
         }
-        cluster.run_until(|cluster| {
+    }
+
+    fn start_all(&mut self, nodes: &[(i32, &str)]) {
+        for (id, _) in nodes {
+            self.start_node(*id);
+        }
+        self.run_until(|cluster| {
             cluster
                 .members
                 .iter()
                 .all(|member| cluster.state(member.id) == Some(NodeState::Running))
         });
-        cluster
+    }
+
+    fn cluster_id(&self) -> Uuid {
+        cluster_id(self.seed)
     }
 
     /// Starts one more broker on host and disk `id`, that calls itself `node_id` and is formatted for the cluster that has
@@ -93,7 +160,9 @@ impl TestCluster {
     /// # Panics
     /// As [`TestCluster::start_node`].
     pub fn start_intruder(&mut self, id: i32, node_id: i32, cluster_seed: u64) {
-        let intruder = member(cluster_seed, (id, node_id), "broker");
+        let directory_id = self.random.uuid();
+        let intruder = member((id, node_id), "broker", directory_id);
+        format_member(&intruder, &cluster_id(cluster_seed), None);
         self.members.push(intruder);
         self.start_node(id);
     }
@@ -131,14 +200,8 @@ impl TestCluster {
     pub fn start_node(&mut self, id: i32) {
         self.lives += 1;
         let seed = self.seed.wrapping_mul(31).wrapping_add(self.lives);
-        let voters: Vec<(i32, String, u16)> = self
-            .members
-            .iter()
-            .filter(|member| member.roles.controller)
-            .map(|member| (member.id, host_of(member.id), CONTROLLER_PORT))
-            .collect();
         let member = self.member(id);
-        let options = node_options(member, voters, self.settings.clone());
+        let options = self.node_options(member);
         let jobs = Arc::new(QueuedJobs::new(seed));
         let environment = Environment {
             disk: Arc::clone(&member.disk) as Arc<dyn Disk>,
@@ -168,6 +231,44 @@ impl TestCluster {
         if let Some(member) = self.members.iter_mut().find(|member| member.id == id) {
             member.running = Some((node, jobs));
         }
+    }
+
+    /// Another node, freshly formatted and started.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn add_node(&mut self, id: i32, roles: &str) {
+        let member = member((id, id), roles, self.random.uuid());
+        format_member(&member, &self.cluster_id(), None);
+        self.members.push(member);
+        self.start_node(id);
+    }
+
+    /// A node's disk is replaced by an empty one, freshly formatted.
+    ///
+    /// # Panics
+    /// If the node runs.
+    pub fn wipe(&mut self, id: i32) {
+        let directory_id = self.random.uuid();
+        let cluster_id = self.cluster_id();
+        if let Some(member) = self.members.iter_mut().find(|member| member.id == id) {
+            assert!(member.running.is_none(), "the disk of a node that runs");
+            member.disk = Arc::new(MemoryDisk::new());
+            member.directory_id = directory_id;
+            format_member(member, &cluster_id, None);
+        }
+    }
+
+    /// The id of a node's log directory.
+    #[must_use]
+    pub fn directory_id(&self, id: i32) -> Uuid {
+        self.member(id).directory_id
+    }
+
+    /// The disk of a node, running or not.
+    #[must_use]
+    pub fn disk(&self, id: i32) -> Arc<dyn Disk> {
+        Arc::clone(&self.member(id).disk) as Arc<dyn Disk>
     }
 
     /// Kills a node's process; what was not synced is forgotten.
@@ -311,11 +412,11 @@ impl TestCluster {
     }
 }
 
-fn member(seed: u64, (id, node_id): (i32, i32), roles: &str) -> Member {
-    let disk = Arc::new(MemoryDisk::new());
-    let formatted = format(&*disk, &directory_of(id), node_id, seed);
-    #[expect(clippy::expect_used, reason = "a test's disk takes a few files")]
-    formatted.expect("a fresh memory disk can be formatted");
+fn cluster_id(seed: u64) -> Uuid {
+    Random::from_seed(seed).uuid()
+}
+
+fn member((id, node_id): (i32, i32), roles: &str, directory_id: Uuid) -> Member {
     Member {
         id,
         node_id,
@@ -323,39 +424,111 @@ fn member(seed: u64, (id, node_id): (i32, i32), roles: &str) -> Member {
             broker: roles.contains("broker"),
             controller: roles.contains("controller"),
         },
-        disk,
+        disk: Arc::new(MemoryDisk::new()),
+        directory_id,
         running: None,
     }
 }
 
-fn directory_of(id: i32) -> PathBuf {
+fn format_member(member: &Member, cluster_id: &Uuid, voters: Option<&VoterSet>) {
+    let directory = directory_of(member.id);
+    let options = FormatOptions {
+        cluster_id: &cluster_id.to_string(),
+        node_id: member.node_id,
+        directories: &BTreeMap::from([(directory.clone(), member.directory_id)]),
+        metadata_directory: &directory,
+        bootstrap: &BootstrapMetadata::for_version(MetadataVersion::LATEST_PRODUCTION),
+        voters,
+        ignore_formatted: false,
+        now_ms: 0,
+    };
+    #[expect(clippy::expect_used, reason = "a test's disk takes a few files")]
+    format_directories(&*member.disk, &options).expect("a fresh memory disk can be formatted");
+    let synced = member.disk.sync_directory(std::path::Path::new("/"));
+    #[expect(clippy::expect_used, reason = "likewise")]
+    synced.expect("a memory disk can be synced");
+}
+
+/// The log directory of a node of a test.
+#[must_use]
+pub fn directory_of(id: i32) -> PathBuf {
     PathBuf::from(format!("/data-{id}"))
 }
 
-fn node_options(
-    member: &Member,
-    quorum_voters: Vec<(i32, String, u16)>,
-    mut settings: BTreeMap<String, String>,
-) -> NodeOptions {
-    let (id, roles) = (member.id, member.roles);
-    let endpoint = |name: &str, port: u16| AdvertisedListener {
-        name: name.to_owned(),
-        host: host_of(id),
-        port,
-        security_protocol: 0,
-    };
-    let directory = directory_of(id).display().to_string();
-    settings.insert("log.dirs".to_owned(), directory);
-    NodeOptions {
-        node_id: member.node_id,
-        roles,
-        advertised_listeners: vec![endpoint(LISTENER, PORT)],
-        controller_listeners: if roles.controller {
-            vec![endpoint(CONTROLLER_LISTENER, CONTROLLER_PORT)]
-        } else {
-            Vec::new()
-        },
-        quorum_voters,
-        ..options(settings)
+impl TestCluster {
+    fn node_options(&self, member: &Member) -> NodeOptions {
+        let (id, roles) = (member.id, member.roles);
+        let endpoint = |name: &str, port: u16| AdvertisedListener {
+            name: name.to_owned(),
+            host: host_of(id),
+            port,
+            security_protocol: 0,
+        };
+        let directory = directory_of(id).display().to_string();
+        let controllers = self.members.iter().filter(|found| found.roles.controller);
+        let voters: Vec<(i32, String, u16)> = controllers
+            .filter(|_| !self.is_dynamic)
+            .map(|found| (found.id, host_of(found.id), CONTROLLER_PORT))
+            .collect();
+        let mut settings = whole_configuration(member.node_id, roles, &voters);
+        settings.extend(self.settings.clone());
+        settings.insert("log.dirs".to_owned(), directory);
+        let bootstrap = self.bootstrap.iter();
+        NodeOptions {
+            node_id: member.node_id,
+            roles,
+            advertised_listeners: vec![endpoint(LISTENER, PORT)],
+            controller_listeners: if roles.controller {
+                vec![endpoint(CONTROLLER_LISTENER, CONTROLLER_PORT)]
+            } else {
+                Vec::new()
+            },
+            quorum_voters: voters,
+            bootstrap_controllers: bootstrap
+                .map(|id| (host_of(*id), CONTROLLER_PORT))
+                .collect(),
+            ..options(settings)
+        }
     }
+}
+
+/// What a configuration file says of a node, which a change of its settings is checked against.
+fn whole_configuration(
+    id: i32,
+    roles: ProcessRoles,
+    voters: &[(i32, String, u16)],
+) -> BTreeMap<String, String> {
+    let names = [(roles.broker, "broker"), (roles.controller, "controller")];
+    let names: Vec<&str> = names
+        .into_iter()
+        .filter(|(has, _)| *has)
+        .map(|(_, name)| name)
+        .collect();
+    let mut listeners = Vec::new();
+    if roles.broker {
+        listeners.push(format!("{LISTENER}://:{PORT}"));
+    }
+    if roles.controller {
+        listeners.push(format!("{CONTROLLER_LISTENER}://:{CONTROLLER_PORT}"));
+    }
+    let voters: Vec<String> = voters
+        .iter()
+        .map(|(voter, host, port)| format!("{voter}@{host}:{port}"))
+        .collect();
+    let (quorum, servers) = if voters.is_empty() {
+        let server = format!("{}:{CONTROLLER_PORT}", host_of(id));
+        ("controller.quorum.bootstrap.servers", server)
+    } else {
+        ("controller.quorum.voters", voters.join(","))
+    };
+    BTreeMap::from(
+        [
+            ("process.roles", names.join(",")),
+            ("node.id", id.to_string()),
+            ("controller.listener.names", CONTROLLER_LISTENER.to_owned()),
+            ("listeners", listeners.join(",")),
+            (quorum, servers),
+        ]
+        .map(|(name, value)| (name.to_owned(), value)),
+    )
 }

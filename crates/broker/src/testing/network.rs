@@ -9,7 +9,7 @@ use ottla_protocol::KafkaString;
 use parking_lot::Mutex;
 
 use super::{VirtualClock, read};
-use crate::environment::{Clock, Link, LinkEvents, Network, Random};
+use crate::environment::{Clock, Link, LinkEnd, LinkEvents, Network, Random};
 use crate::node::Node;
 use crate::request::{ConnectionContext, Reply};
 
@@ -52,7 +52,9 @@ enum Event {
     Connect,
     Request(Bytes),
     Response(Bytes),
-    Closed(&'static str),
+    Closed(LinkEnd, &'static str),
+    /// Whoever served the connection hears that it has ended.
+    Left(Weak<Node>, Arc<ConnectionContext>),
 }
 
 #[derive(Default)]
@@ -63,6 +65,8 @@ struct State {
     events: BTreeMap<(i64, u64), (u64, Event)>,
     /// From where to where nothing gets through.
     cut: BTreeSet<(String, String)>,
+    /// From where to where no connection can be opened: a firewall in between says that nobody listens.
+    refused: BTreeSet<(String, String)>,
     next_connection: u64,
     next_event: u64,
 }
@@ -123,7 +127,7 @@ impl SimulatedNetwork {
         state
             .listeners
             .retain(|(listening, _), _| listening != host);
-        state.connections.retain(|_, found| found.from != host);
+        let left = state.leave(now_ms, |found| found.from == host);
         let reset: Vec<u64> = state
             .connections
             .iter()
@@ -134,8 +138,46 @@ impl SimulatedNetwork {
             if let Some(found) = state.connections.get_mut(&id) {
                 found.served = None;
             }
-            state.push(now_ms, id, Event::Closed("connection reset"));
+            state.push(
+                now_ms,
+                id,
+                Event::Closed(LinkEnd::Ended, "connection reset"),
+            );
         }
+        drop(state);
+        drop(left);
+    }
+
+    /// The connections from `from` to `to` end; both sides are told. Others can be opened.
+    pub fn reset(&self, from: &str, to: &str) {
+        let now_ms = self.clock.monotonic_ms();
+        let mut state = self.state.lock();
+        let ids: Vec<u64> = state
+            .connections
+            .iter()
+            .filter(|(_, found)| found.from == from && found.to == to)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in ids {
+            let served = state
+                .connections
+                .get_mut(&id)
+                .and_then(|found| found.served.take());
+            if let Some((node, context)) = served {
+                state.push(now_ms, id, Event::Left(node, context));
+            }
+            state.push(
+                now_ms,
+                id,
+                Event::Closed(LinkEnd::Ended, "connection reset"),
+            );
+        }
+    }
+
+    /// No connection can be opened from `from` to `to` any more, as if nobody listened there; those that are open stay.
+    pub fn refuse(&self, from: &str, to: &str) {
+        let mut state = self.state.lock();
+        state.refused.insert((from.to_owned(), to.to_owned()));
     }
 
     /// From `from` to `to` nothing gets through any more, and nobody is told.
@@ -146,7 +188,9 @@ impl SimulatedNetwork {
 
     /// Everything gets through again; what was lost stays lost.
     pub fn heal(&self) {
-        self.state.lock().cut.clear();
+        let mut state = self.state.lock();
+        state.cut.clear();
+        state.refused.clear();
     }
 
     /// When the next frame arrives.
@@ -175,10 +219,15 @@ impl SimulatedNetwork {
             Event::Connect => self.connected(id),
             Event::Request(frame) => self.request_arrived(id, frame),
             Event::Response(frame) => self.response_arrived(id, frame),
-            Event::Closed(reason) => {
+            Event::Closed(end, reason) => {
                 let found = self.state.lock().connections.remove(&id);
                 if let Some(found) = found {
-                    found.events.closed(reason);
+                    found.events.closed(end, reason);
+                }
+            }
+            Event::Left(node, context) => {
+                if let Some(node) = node.upgrade() {
+                    node.connection_closed(&context);
                 }
             }
         }
@@ -195,16 +244,27 @@ impl SimulatedNetwork {
             return;
         }
         let place = (found.to.clone(), found.port);
-        let listening = state.listeners.get(&place).map(|listening| {
-            let context =
-                ConnectionContext::new(listening.name.clone(), listening.is_controller, None);
-            (Weak::clone(&listening.node), Arc::new(context))
-        });
+        let is_refused = state
+            .refused
+            .contains(&(found.from.clone(), found.to.clone()));
+        let listening = state
+            .listeners
+            .get(&place)
+            .filter(|_| !is_refused)
+            .map(|listening| {
+                let context =
+                    ConnectionContext::new(listening.name.clone(), listening.is_controller, None);
+                (Weak::clone(&listening.node), Arc::new(context))
+            });
         let events = Arc::clone(&found.events);
         let Some(served) = listening else {
-            state.push(now_ms, id, Event::Closed("connection refused"));
+            let refused = Event::Closed(LinkEnd::Refused, "connection refused");
+            state.push(now_ms, id, refused);
             return;
         };
+        if let Some(node) = served.0.upgrade() {
+            node.connection_opened(&served.1);
+        }
         if let Some(found) = state.connections.get_mut(&id) {
             found.served = Some(served);
         }
@@ -265,14 +325,14 @@ impl SimulatedNetwork {
         let event = match reply {
             Reply::Response(frame) => match read(frame) {
                 Ok(bytes) => Event::Response(bytes.slice(4..)),
-                Err(_) => Event::Closed("the response could not be read"),
+                Err(_) => Event::Closed(LinkEnd::Ended, "the response could not be read"),
             },
             Reply::Nothing => {
                 drop(state);
                 self.handle_next(id);
                 return;
             }
-            Reply::Close => Event::Closed("it closed the connection"),
+            Reply::Close => Event::Closed(LinkEnd::Ended, "it closed the connection"),
         };
         if !state.is_cut(&from, &to) {
             state.push(at_ms, id, event);
@@ -302,6 +362,35 @@ impl State {
         self.events
             .insert((at_ms, self.next_event), (connection, event));
         self.next_event += 1;
+    }
+
+    /// Connections are left by who opened them; who serves them is told, where word gets through.
+    ///
+    /// What is left is to be dropped without the lock: who hears of a connection may hold others.
+    fn leave(
+        &mut self,
+        now_ms: i64,
+        leaves: impl Fn(&Connection) -> bool,
+    ) -> Vec<Option<Connection>> {
+        let left: Vec<u64> = self
+            .connections
+            .iter()
+            .filter(|(_, found)| leaves(found))
+            .map(|(id, _)| *id)
+            .collect();
+        left.into_iter()
+            .map(|id| self.leave_one(now_ms, id))
+            .collect()
+    }
+
+    fn leave_one(&mut self, now_ms: i64, id: u64) -> Option<Connection> {
+        let mut found = self.connections.remove(&id)?;
+        if let Some((node, context)) = found.served.take()
+            && !self.is_cut(&found.from, &found.to)
+        {
+            self.push(now_ms, id, Event::Left(node, context));
+        }
+        Some(found)
     }
 
     fn is_cut(&self, from: &str, to: &str) -> bool {
@@ -372,7 +461,8 @@ impl Link for SimulatedLink {
 impl Drop for SimulatedLink {
     fn drop(&mut self) {
         if let Some(network) = self.network.upgrade() {
-            let removed = network.state.lock().connections.remove(&self.id);
+            let now_ms = network.clock.monotonic_ms();
+            let removed = network.state.lock().leave_one(now_ms, self.id);
             drop(removed);
         }
     }

@@ -9,7 +9,7 @@ use ottla_protocol::messages::{
     InitProducerIdRequest, MetadataRequest,
 };
 
-fn create(cluster: &TestCluster, at: i32, name: &str, partitions: i32) -> ErrorCode {
+pub(crate) fn create(cluster: &TestCluster, at: i32, name: &str, partitions: i32) -> ErrorCode {
     let request = CreateTopicsRequest {
         topics: vec![CreatableTopic {
             name: name.into(),
@@ -25,19 +25,19 @@ fn create(cluster: &TestCluster, at: i32, name: &str, partitions: i32) -> ErrorC
 }
 
 /// Whether a node knows the topic.
-fn has_topic(cluster: &TestCluster, at: i32, name: &str) -> bool {
+pub(crate) fn has_topic(cluster: &TestCluster, at: i32, name: &str) -> bool {
     let metadata = cluster.node(at).metadata();
     metadata.image.topics().get_by_name(name).is_some()
 }
 
 /// How many brokers serve, as one node knows.
-fn unfenced(cluster: &TestCluster, at: i32) -> usize {
+pub(crate) fn unfenced(cluster: &TestCluster, at: i32) -> usize {
     let metadata = cluster.node(at).metadata();
     let brokers = metadata.image.cluster().brokers().values();
     brokers.filter(|broker| !broker.fenced).count()
 }
 
-fn describe_quorum(cluster: &TestCluster, at: i32) -> DescribeQuorumResponse {
+pub(crate) fn describe_quorum(cluster: &TestCluster, at: i32) -> DescribeQuorumResponse {
     let request = DescribeQuorumRequest {
         topics: vec![TopicData {
             topic_name: "__cluster_metadata".into(),

@@ -9,7 +9,12 @@ use ottla_protocol::messages::create_topics_request::{CreatableTopic, CreatableT
 use ottla_protocol::messages::delete_records_request::{
     DeleteRecordsPartition, DeleteRecordsTopic,
 };
-use ottla_protocol::messages::{CreateTopicsRequest, DeleteRecordsRequest};
+use ottla_protocol::messages::incremental_alter_configs_request::{
+    AlterConfigsResource, AlterableConfig,
+};
+use ottla_protocol::messages::{
+    CreateTopicsRequest, DeleteRecordsRequest, IncrementalAlterConfigsRequest,
+};
 use ottla_protocol::{ErrorCode, Uuid};
 
 use crate::produce_fetch::{batch, fetch_request, produce_request, values};
@@ -210,6 +215,90 @@ fn records_are_deleted_once_they_are_on_every_replica_that_lives() {
         delete_before(&cluster, now, (6, 30_000)),
         (ErrorCode::NONE, 6)
     );
+}
+
+fn alter(cluster: &TestCluster, at: i32, resource: (i8, &str), (name, value): (&str, &str)) {
+    let request = IncrementalAlterConfigsRequest {
+        resources: vec![AlterConfigsResource {
+            resource_type: resource.0,
+            resource_name: resource.1.into(),
+            configs: vec![AlterableConfig {
+                name: name.into(),
+                value: Some(value.into()),
+                ..AlterableConfig::default()
+            }],
+            ..AlterConfigsResource::default()
+        }],
+        ..IncrementalAlterConfigsRequest::default()
+    };
+    let response = cluster.ask(at, &cluster.connect(), &request, 1);
+    let answer = &response.responses[0];
+    assert_eq!(answer.error_code, 0, "{:?}", answer.error_message);
+}
+
+/// How long a replica takes to catch up that was away while 900 kB were written, in milliseconds.
+fn time_to_catch_up(seed: u64, throttle: Option<&str>) -> i64 {
+    let nodes = ALL.map(|id| (id, "broker,controller"));
+    let settings = [("replica.fetch.max.bytes", "40000")];
+    let mut cluster = TestCluster::start(seed, &nodes, &settings);
+    let topic = create(&cluster, 1, &[]);
+    cluster.run_until(|cluster| ALL.iter().all(|id| state(cluster, *id).0.is_some()));
+    let leader = state(&cluster, 1).0.unwrap();
+    let away = ALL.into_iter().find(|id| *id != leader).unwrap();
+    cluster.kill(away);
+    cluster.run_until(|cluster| state(cluster, leader).1.len() == 2);
+    let leader = state(&cluster, leader).0.unwrap();
+    let value = "x".repeat(30_000);
+    for _ in 0..30 {
+        assert_eq!(produce(&cluster, leader, topic, &value), ErrorCode::NONE);
+    }
+    if let Some(side) = throttle {
+        let replicas = format!("{side}.replication.throttled.replicas");
+        alter(&cluster, leader, (2, TOPIC), (&replicas, "*"));
+        let rate = format!("{side}.replication.throttled.rate");
+        alter(&cluster, leader, (4, ""), (&rate, "100000"));
+    }
+    cluster.start_node(away);
+    let from_ms = cluster.now_ms();
+    cluster.run_until(|cluster| state(cluster, leader).1.len() == 3);
+    cluster.now_ms() - from_ms
+}
+
+#[test]
+fn a_replica_that_catches_up_is_held_to_the_rate_of_either_side() {
+    let free_ms = time_to_catch_up(24, None);
+    assert!(free_ms < 4_000, "{free_ms} ms");
+    for side in ["leader", "follower"] {
+        let held_ms = time_to_catch_up(24, Some(side));
+        // At 100 kB a second, with what goes before the rate is noticed.
+        assert!((6_000..20_000).contains(&held_ms), "{side}: {held_ms} ms");
+    }
+}
+
+#[test]
+fn partitions_are_shared_by_as_many_fetchers_as_there_are_to_be() {
+    let nodes = ALL.map(|id| (id, "broker,controller"));
+    let settings = [("num.replica.fetchers", "2")];
+    let mut cluster = TestCluster::start(26, &nodes, &settings);
+    let topic = create(&cluster, 1, &[("min.insync.replicas", "2")]);
+    cluster.run_until(|cluster| ALL.iter().all(|id| state(cluster, *id).0.is_some()));
+    let mut written = Vec::new();
+    for count in ["4", "2", "1"] {
+        alter(&cluster, 1, (4, ""), ("num.replica.fetchers", count));
+        let leader = state(&cluster, 1).0.unwrap();
+        for number in 0..5 {
+            let value = format!("{count}-{number}");
+            assert_eq!(produce(&cluster, leader, topic, &value), ErrorCode::NONE);
+            written.push(value);
+        }
+    }
+    let leader = state(&cluster, 1).0.unwrap();
+    let away = ALL.into_iter().find(|id| *id != leader).unwrap();
+    cluster.kill(away);
+    cluster.run_until(|cluster| state(cluster, leader).1.len() == 2);
+    cluster.start_node(away);
+    written.push("last".to_owned());
+    assert_eq!(check_replicas(&cluster, topic), written);
 }
 
 /// How many random runs are made, where `PROPTEST_CASES` does not say.

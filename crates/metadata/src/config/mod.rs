@@ -32,7 +32,7 @@ pub use describe::{
 pub use error::ConfigError;
 pub use group::validate_group_configs;
 pub use sources::BrokerConfigSources;
-pub use topic::{CleanupPolicy, TopicConfig, validate_topic_configs};
+pub use topic::{CleanupPolicy, ThrottledReplicas, TopicConfig, validate_topic_configs};
 pub use value::{Value, parse_host_port, parse_quorum_voters};
 
 #[cfg(test)]

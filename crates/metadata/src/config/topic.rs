@@ -1,6 +1,6 @@
 //! A topic's settings: what is valid, and what is in force.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::ConfigError;
 use super::definition::{Definition, Scope, definition, definitions};
@@ -14,6 +14,48 @@ pub struct CleanupPolicy {
     pub compact: bool,
     /// Segments go by age and size.
     pub delete: bool,
+}
+
+/// The replicas of a topic whose copying is held to a rate (KIP-73).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ThrottledReplicas {
+    /// None.
+    #[default]
+    None,
+    /// All: `*`.
+    All,
+    /// These, each a partition and a broker.
+    Listed(BTreeSet<(i32, i32)>),
+}
+
+impl ThrottledReplicas {
+    fn parse(items: &[String]) -> Self {
+        if items.iter().any(|item| item == "*") {
+            return Self::All;
+        }
+        let listed: BTreeSet<(i32, i32)> = items
+            .iter()
+            .filter_map(|item| {
+                let (partition, broker) = item.split_once(':')?;
+                Some((partition.parse().ok()?, broker.parse().ok()?))
+            })
+            .collect();
+        if listed.is_empty() {
+            Self::None
+        } else {
+            Self::Listed(listed)
+        }
+    }
+
+    /// Whether the replica of a partition on a broker is among them.
+    #[must_use]
+    pub fn contains(&self, partition: i32, broker: i32) -> bool {
+        match self {
+            Self::None => false,
+            Self::All => true,
+            Self::Listed(listed) => listed.contains(&(partition, broker)),
+        }
+    }
 }
 
 /// A topic's settings in force.
@@ -33,6 +75,10 @@ pub struct TopicConfig {
     pub delete_retention_ms: i64,
     /// `file.delete.delay.ms`
     pub file_delete_delay_ms: i64,
+    /// `follower.replication.throttled.replicas`
+    pub follower_replication_throttled_replicas: ThrottledReplicas,
+    /// `leader.replication.throttled.replicas`
+    pub leader_replication_throttled_replicas: ThrottledReplicas,
     /// `flush.messages`
     pub flush_messages: i64,
     /// `flush.ms`
@@ -95,6 +141,12 @@ impl TopicConfig {
             compression_zstd_level: values.int("compression.zstd.level"),
             delete_retention_ms: values.long("delete.retention.ms"),
             file_delete_delay_ms: values.long("file.delete.delay.ms"),
+            follower_replication_throttled_replicas: ThrottledReplicas::parse(
+                &values.list("follower.replication.throttled.replicas"),
+            ),
+            leader_replication_throttled_replicas: ThrottledReplicas::parse(
+                &values.list("leader.replication.throttled.replicas"),
+            ),
             flush_messages: values.long("flush.messages"),
             flush_ms: values.long("flush.ms"),
             index_interval_bytes: values.int("index.interval.bytes"),

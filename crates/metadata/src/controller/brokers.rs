@@ -523,6 +523,34 @@ impl Controller {
         Decision::new(records, true)
     }
 
+    /// Fences a broker of which the owner knows that this life of it has ended, before its
+    /// session runs out, and lets its next life register. The response says whether there was
+    /// anything to fence.
+    pub fn handle_ended_broker(&mut self, id: BrokerId, incarnation_id: Uuid) -> Decision<bool> {
+        let decision = self.decide_fence_ended_broker(id, incarnation_id);
+        if decision.response {
+            self.heartbeats.forget(id);
+        }
+        decision
+    }
+
+    fn decide_fence_ended_broker(&self, id: BrokerId, incarnation_id: Uuid) -> Decision<bool> {
+        let broker = self.image.cluster().broker(id);
+        let lives = |broker: &&BrokerRegistration| {
+            broker.incarnation_id == incarnation_id && !broker.fenced
+        };
+        let Some(broker) = broker.filter(lives) else {
+            return Decision::only(false);
+        };
+        tracing::info!(
+            broker = id.0,
+            "fencing a broker that has ended: its connections are closed, its listener refuses"
+        );
+        let mut records = Vec::new();
+        self.fence(broker, &mut records);
+        Decision::new(records, true)
+    }
+
     /// Removes a broker's registration (KIP-631).
     #[must_use]
     pub fn decide_unregister_broker(

@@ -150,6 +150,13 @@ impl Controller {
         &self.options
     }
 
+    /// The voters of the quorum have changed.
+    pub fn set_voters(&mut self, voters: Vec<BrokerId>) {
+        if self.options.voters != voters {
+            Arc::make_mut(&mut self.options).voters = voters;
+        }
+    }
+
     /// The level that decides the versions of the records to append.
     #[must_use]
     pub fn metadata_version(&self) -> MetadataVersion {

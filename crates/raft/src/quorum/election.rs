@@ -20,6 +20,10 @@ use crate::control::ControlRecord;
 use crate::quorum_state::ElectionState;
 use crate::voters::{ReplicaKey, VoterEndpoint};
 
+/// The followers of a leader that has ended go ahead within this part of an election time-out, so
+/// that not all go at once.
+const SUCCESSION_SPREAD: i64 = 10;
+
 impl Quorum {
     /// Takes up the role that the election state says.
     pub(super) fn resume(&mut self, now: Now) {
@@ -164,6 +168,29 @@ impl Quorum {
             leader_high_watermark: Offset(0),
             update_deadline_ms: now.monotonic_ms + self.options.fetch_timeout_ms,
             has_updated_leader: false,
+        }
+    }
+
+    /// Nobody listens where this peer did. A leader that was fetched from in its epoch has ended,
+    /// most likely: what would follow from its silence follows soon, and whoever comes to the same
+    /// conclusion earlier may be elected. If it was a firewall that answered, the others still hear
+    /// from the leader, and no pre-vote is granted (KIP-996).
+    pub(super) fn doubt_leader(&mut self, now: Now, peer: Option<Peer>) {
+        let spread_ms = (self.options.election_timeout_ms / SUCCESSION_SPREAD).max(1);
+        let delay_ms = if self.is_voter() {
+            self.next_random(spread_ms)
+        } else {
+            // Who is no voter looks for the next leader at once.
+            0
+        };
+        let leader = self.election.leader;
+        if let Role::Follower(follower) = &mut self.role
+            && follower.has_fetched
+            && peer == leader.map(Peer::Node)
+        {
+            follower.has_fetched = false;
+            let soon_ms = now.monotonic_ms + delay_ms;
+            follower.fetch_deadline_ms = follower.fetch_deadline_ms.min(soon_ms);
         }
     }
 

@@ -4,10 +4,11 @@ use bytes::Bytes;
 use ottla_protocol::KafkaString;
 use ottla_protocol::ids::{BrokerId, LeaderEpoch, Offset};
 use ottla_protocol::messages::{
-    AddRaftVoterRequest, AddRaftVoterResponse, BeginQuorumEpochRequest, BeginQuorumEpochResponse,
-    EndQuorumEpochRequest, EndQuorumEpochResponse, FetchRequest, FetchResponse,
-    FetchSnapshotRequest, FetchSnapshotResponse, RemoveRaftVoterRequest, RemoveRaftVoterResponse,
-    UpdateRaftVoterRequest, UpdateRaftVoterResponse, VoteRequest, VoteResponse,
+    AddRaftVoterRequest, AddRaftVoterResponse, ApiVersionsRequest, ApiVersionsResponse,
+    BeginQuorumEpochRequest, BeginQuorumEpochResponse, EndQuorumEpochRequest,
+    EndQuorumEpochResponse, FetchRequest, FetchResponse, FetchSnapshotRequest,
+    FetchSnapshotResponse, RemoveRaftVoterRequest, RemoveRaftVoterResponse, UpdateRaftVoterRequest,
+    UpdateRaftVoterResponse, VoteRequest, VoteResponse,
 };
 
 use crate::snapshot::SnapshotId;
@@ -41,6 +42,9 @@ pub enum Request {
     RemoveRaftVoter(RemoveRaftVoterRequest),
     /// Tells a voter's endpoints and the versions that it supports (KIP-853).
     UpdateRaftVoter(UpdateRaftVoterRequest),
+    /// Asks a node that is to be a voter what it supports (KIP-853). The owner answers this one by
+    /// itself where it comes in.
+    ApiVersions(ApiVersionsRequest),
 }
 
 /// The response to a [`Request`].
@@ -62,6 +66,8 @@ pub enum Response {
     RemoveRaftVoter(RemoveRaftVoterResponse),
     /// To [`Request::UpdateRaftVoter`].
     UpdateRaftVoter(UpdateRaftVoterResponse),
+    /// To [`Request::ApiVersions`].
+    ApiVersions(ApiVersionsResponse),
 }
 
 /// Names a request that came in, for its response. The owner chooses it.
@@ -131,6 +137,8 @@ pub enum Input {
     Answered(CorrelationId, Response),
     /// A request could not be sent, or its connection broke before the response.
     Failed(CorrelationId),
+    /// As [`Input::Failed`], because nobody listens where the peer did: the peer's own host says so.
+    Refused(CorrelationId),
     /// The log can't be written any more, or the node should not lead.
     Resign,
     /// The node is about to stop: it resigns, and takes part in no election any more.

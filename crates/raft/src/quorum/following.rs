@@ -103,7 +103,7 @@ impl Quorum {
         Request::FetchSnapshot(FetchSnapshotRequest {
             cluster_id: self.options.cluster_id.clone(),
             replica_id: own.id.0,
-            max_bytes: self.options.fetch_bytes_max,
+            max_bytes: self.options.snapshot_bytes_max,
             topics: vec![fetch_snapshot_request::TopicSnapshot {
                 name: CLUSTER_METADATA.into(),
                 partitions: vec![partition],

@@ -298,6 +298,7 @@ pub(super) fn top_level_error(response: &Response) -> ErrorCode {
         Response::RemoveRaftVoter(response) => response.error_code,
         // Its error goes with what it says of the leader.
         Response::UpdateRaftVoter(_) => 0,
+        Response::ApiVersions(response) => response.error_code,
     })
 }
 

@@ -2,6 +2,8 @@
 
 use ottla_protocol::ErrorCode;
 use ottla_protocol::ids::BrokerId;
+use ottla_protocol::messages::ApiVersionsResponse;
+use ottla_protocol::messages::api_versions_response::SupportedFeatureKey;
 
 use super::connections::Peer;
 use super::exchange::{
@@ -11,7 +13,7 @@ use super::messages;
 use super::role::{Claim, Role};
 use super::{Quorum, State};
 use crate::Error;
-use crate::voters::VoterEndpoint;
+use crate::voters::{KRaftVersion, VoterEndpoint};
 
 impl Quorum {
     /// A request of a peer or a client.
@@ -32,9 +34,13 @@ impl Quorum {
                     .push_back(Output::Respond(id, response, content));
                 return Ok(());
             }
-            Request::AddRaftVoter(request) => return self.receive_add(now, id, &request),
+            Request::AddRaftVoter(request) => {
+                self.receive_add(now, id, &request);
+                return Ok(());
+            }
             Request::RemoveRaftVoter(request) => return self.receive_remove(now, id, &request),
             Request::UpdateRaftVoter(request) => self.receive_update(now, &request)?,
+            Request::ApiVersions(_) => own_versions(),
         };
         self.respond(id, response);
         Ok(())
@@ -43,6 +49,21 @@ impl Quorum {
     pub(super) fn respond(&mut self, id: RequestId, response: Response) {
         self.outputs
             .push_back(Output::Respond(id, response, Content::Nothing));
+    }
+
+    /// A request will have no answer; whom it went to.
+    pub(super) fn failed(
+        &mut self,
+        now: Now,
+        correlation: CorrelationId,
+    ) -> Result<Option<Peer>, Error> {
+        let Some(peer) = self.connections.end(correlation) else {
+            return Ok(None);
+        };
+        let until_ms = now.monotonic_ms + self.options.retry_backoff_ms;
+        self.connections.back_off(peer, until_ms);
+        self.versions_answered(now, peer, Err(ErrorCode::BROKER_NOT_AVAILABLE))?;
+        Ok(Some(peer))
     }
 
     /// A response of a peer. One that nobody waits for any more is nothing.
@@ -55,6 +76,9 @@ impl Quorum {
         let Some(peer) = self.connections.end(correlation) else {
             return Ok(());
         };
+        if let Response::ApiVersions(response) = &response {
+            return self.versions_answered(now, peer, Ok(response));
+        }
         let error = messages::top_level_error(&response);
         if error == ErrorCode::UNSUPPORTED_VERSION && self.state() == State::Prospective {
             // The peer knows no pre-vote: then it gets the real question (KIP-996).
@@ -72,7 +96,9 @@ impl Quorum {
                 }
                 Response::UpdateRaftVoter(response) => self.update_answered(now, &response),
                 // Whether it is a voter now, the log tells.
-                Response::AddRaftVoter(_) | Response::RemoveRaftVoter(_) => true,
+                Response::AddRaftVoter(_)
+                | Response::RemoveRaftVoter(_)
+                | Response::ApiVersions(_) => true,
             };
         if !accepted {
             let until_ms = now.monotonic_ms + self.options.retry_backoff_ms;
@@ -216,7 +242,13 @@ impl Quorum {
         among.get(chosen).copied()
     }
 
-    fn send(&mut self, now: Now, peer: Peer, endpoint: VoterEndpoint, request: Request) -> bool {
+    pub(super) fn send(
+        &mut self,
+        now: Now,
+        peer: Peer,
+        endpoint: VoterEndpoint,
+        request: Request,
+    ) -> bool {
         if !self.connections.is_ready(peer) {
             return false;
         }
@@ -249,4 +281,17 @@ impl Quorum {
             Role::Resigned(_) => self.send_end_epoch(now),
         }
     }
+}
+
+/// Of what a node supports the quorum knows the one feature that is its own.
+fn own_versions() -> Response {
+    Response::ApiVersions(ApiVersionsResponse {
+        supported_features: vec![SupportedFeatureKey {
+            name: "kraft.version".into(),
+            min_version: KRaftVersion::Static.level(),
+            max_version: KRaftVersion::Dynamic.level(),
+            ..SupportedFeatureKey::default()
+        }],
+        ..ApiVersionsResponse::default()
+    })
 }

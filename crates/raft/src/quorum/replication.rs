@@ -11,6 +11,7 @@ use ottla_protocol::messages::{
 use super::exchange::{Content, Now, Output, RequestId, Response};
 use super::messages;
 use super::role::{Leader, ParkedFetch, Progress, Role};
+use super::voter_change::Change;
 use super::{Quorum, State};
 use crate::Error;
 use crate::snapshot::SnapshotId;
@@ -293,7 +294,9 @@ impl Quorum {
 
     /// This node doesn't lead any more.
     pub(super) fn refuse_waiting(&mut self, leader: Leader) {
-        if let Some((id, change)) = leader.pending_change.and_then(|change| change.asked) {
+        let asked = leader.pending_change.and_then(|change| change.asked);
+        let adding = leader.addition.map(|addition| (addition.id(), Change::Add));
+        for (id, change) in asked.into_iter().chain(adding) {
             self.respond(id, change.answer(ErrorCode::NOT_LEADER_OR_FOLLOWER));
         }
         for fetch in leader.parked {

@@ -7,7 +7,7 @@ use ottla_protocol::messages::FetchRequest;
 
 use super::State;
 use super::exchange::RequestId;
-use super::voter_change::PendingChange;
+use super::voter_change::{Addition, PendingChange};
 use crate::snapshot::SnapshotId;
 use crate::voters::{ReplicaKey, Voter, VoterEndpoint, VoterSet};
 
@@ -72,6 +72,8 @@ pub(super) struct Leader {
     pub(super) updates: BTreeMap<BrokerId, Voter>,
     /// Invariant: no other change begins while there is one.
     pub(super) pending_change: Option<PendingChange>,
+    /// Invariant: no change begins while there is one.
+    pub(super) addition: Option<Addition>,
 }
 
 /// How far a replica has come.
@@ -180,6 +182,7 @@ impl Leader {
             parked: Vec::new(),
             updates: BTreeMap::new(),
             pending_change: None,
+            addition: None,
         }
     }
 
@@ -205,6 +208,7 @@ impl Leader {
             .into_iter()
             .chain(parked)
             .chain(self.pending_change.iter().map(|change| change.deadline_ms))
+            .chain(self.addition.iter().map(|addition| addition.deadline_ms))
             .filter(|deadline| *deadline != i64::MAX)
             .min()
     }

@@ -5,12 +5,13 @@ use ottla_protocol::ErrorCode;
 use ottla_protocol::KafkaString;
 use ottla_protocol::ids::{BrokerId, LeaderEpoch, Offset};
 use ottla_protocol::messages::{
-    AddRaftVoterRequest, AddRaftVoterResponse, RemoveRaftVoterRequest, RemoveRaftVoterResponse,
-    UpdateRaftVoterRequest, UpdateRaftVoterResponse, add_raft_voter_request,
-    update_raft_voter_request, update_raft_voter_response,
+    AddRaftVoterRequest, AddRaftVoterResponse, ApiVersionsRequest, ApiVersionsResponse,
+    RemoveRaftVoterRequest, RemoveRaftVoterResponse, UpdateRaftVoterRequest,
+    UpdateRaftVoterResponse, update_raft_voter_response,
 };
 
 use super::Quorum;
+use super::connections::Peer;
 use super::exchange::{Now, Request, RequestId, Response};
 use super::messages;
 use super::role::Role;
@@ -18,6 +19,10 @@ use crate::Error;
 use crate::control::ControlRecord;
 use crate::voters::{KRaftVersion, ReplicaKey, Voter, VoterEndpoint, VoterSet};
 
+/// The feature that says how the voters are known.
+const KRAFT_VERSION: &str = "kraft.version";
+/// The name that a node gives its software.
+const SOFTWARE_NAME: &str = "ottla";
 /// How old the last fetch of a replica may be that becomes a voter.
 const CAUGHT_UP_MS: i64 = 3_600_000;
 
@@ -31,6 +36,23 @@ pub(super) struct PendingChange {
     pub(super) deadline_ms: i64,
 }
 
+/// A voter that is to be added, once it has said what it supports.
+#[derive(Clone, Debug)]
+pub(super) struct Addition {
+    id: RequestId,
+    key: ReplicaKey,
+    endpoints: Vec<VoterEndpoint>,
+    ack_when_committed: bool,
+    pub(super) deadline_ms: i64,
+}
+
+impl Addition {
+    /// The request that asked for it.
+    pub(super) fn id(&self) -> RequestId {
+        self.id
+    }
+}
+
 /// What kind of response is due.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Change {
@@ -39,76 +61,228 @@ pub(super) enum Change {
 }
 
 impl Change {
-    pub(super) fn answer(self, error: ErrorCode) -> Response {
+    pub(super) fn answer(self, refusal: impl Into<Refusal>) -> Response {
+        let Refusal { error, message } = refusal.into();
+        let error_message = message.map(KafkaString::from);
         match self {
             Self::Add => Response::AddRaftVoter(AddRaftVoterResponse {
                 error_code: error.0,
+                error_message,
                 ..AddRaftVoterResponse::default()
             }),
             Self::Remove => Response::RemoveRaftVoter(RemoveRaftVoterResponse {
                 error_code: error.0,
+                error_message,
                 ..RemoveRaftVoterResponse::default()
             }),
         }
     }
 }
 
+/// Why voters are not changed, in Apache Kafka's words where it has some of its own.
+#[derive(Clone, Debug)]
+pub(super) struct Refusal {
+    error: ErrorCode,
+    message: Option<String>,
+}
+
+impl Refusal {
+    fn new(error: ErrorCode, message: impl Into<String>) -> Self {
+        Self {
+            error,
+            message: Some(message.into()),
+        }
+    }
+
+    fn timed_out(why: &str) -> Self {
+        Self::new(
+            ErrorCode::REQUEST_TIMED_OUT,
+            format!("Request timed out waiting for {why}"),
+        )
+    }
+}
+
+impl From<ErrorCode> for Refusal {
+    fn from(error: ErrorCode) -> Self {
+        Self {
+            error,
+            message: None,
+        }
+    }
+}
+
 impl Quorum {
-    pub(super) fn receive_add(
-        &mut self,
+    pub(super) fn receive_add(&mut self, now: Now, id: RequestId, request: &AddRaftVoterRequest) {
+        let refusal = match self.decide_add(now, id, request) {
+            Ok(addition) => self.ask_new_voter(now, addition).err(),
+            Err(refusal) => Some(refusal),
+        };
+        if let Some(refusal) = refusal {
+            self.respond(id, Change::Add.answer(refusal));
+        }
+    }
+
+    fn decide_add(
+        &self,
         now: Now,
         id: RequestId,
         request: &AddRaftVoterRequest,
-    ) -> Result<(), Error> {
-        match self.decide_add(now, request) {
-            Err(error) => self.respond(id, Change::Add.answer(error)),
-            Ok(voters) => {
-                let end_offset = self.append_voters(now, &voters)?;
-                let waits = request.ack_when_committed;
-                if !waits {
-                    self.respond(id, Change::Add.answer(ErrorCode::NONE));
-                }
-                self.set_pending(PendingChange {
-                    asked: waits.then_some((id, Change::Add)),
-                    end_offset,
-                    deadline_ms: now.monotonic_ms + i64::from(request.timeout_ms.max(0)),
-                });
-            }
-        }
-        Ok(())
-    }
-
-    fn decide_add(&self, now: Now, request: &AddRaftVoterRequest) -> Result<VoterSet, ErrorCode> {
+    ) -> Result<Addition, Refusal> {
         self.check_change_request(request.cluster_id.as_ref())?;
-        let key = named_voter(request.voter_id, request.voter_directory_id)?;
+        let key = named_voter(request.voter_id, request.voter_directory_id).map_err(|error| {
+            Refusal::new(error, "Add voter request didn't include a valid voter")
+        })?;
         let endpoints: Vec<VoterEndpoint> = request
             .listeners
             .iter()
             .map(|found| messages::endpoint(&found.name, &found.host, found.port))
             .collect();
-        let endpoints = self.check_endpoints(endpoints)?;
-        self.check_change_possible()?;
+        let shown = shown_endpoints(&endpoints);
+        let endpoints = self.check_endpoints(endpoints).map_err(|error| {
+            let default = self.options.endpoints.first();
+            let message = format!(
+                "Add voter request didn't include the endpoint ({shown}) for the default listener \
+                 ListenerName({})",
+                default.map_or("", |own| own.listener.as_str())
+            );
+            Refusal::new(error, message)
+        })?;
+        self.check_change_possible("adding")?;
         if self.voters().get(key.id).is_some() {
-            return Err(ErrorCode::DUPLICATE_VOTER);
+            let message = format!(
+                "The voter id for {} is already part of the set of voters {}.",
+                shown_key(key),
+                self.shown_voters()
+            );
+            return Err(Refusal::new(ErrorCode::DUPLICATE_VOTER, message));
         }
-        let Role::Leader(leader) = &self.role else {
-            return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER);
+        Ok(Addition {
+            id,
+            key,
+            endpoints,
+            ack_when_committed: request.ack_when_committed,
+            deadline_ms: now.monotonic_ms + self.options.request_timeout_ms,
+        })
+    }
+
+    /// Asks the new voter what it supports, and so whether it can be reached.
+    fn ask_new_voter(&mut self, now: Now, addition: Addition) -> Result<(), Refusal> {
+        let key = addition.key;
+        let sent = addition.endpoints.first().cloned().is_some_and(|endpoint| {
+            let request = Request::ApiVersions(ApiVersionsRequest {
+                client_software_name: SOFTWARE_NAME.into(),
+                client_software_version: env!("CARGO_PKG_VERSION").into(),
+                ..ApiVersionsRequest::default()
+            });
+            self.send(now, Peer::Node(key.id), endpoint, request)
+        });
+        if !sent {
+            let message = format!(
+                "New voter {} is not ready to receive requests",
+                shown_key(key)
+            );
+            return Err(Refusal::new(ErrorCode::REQUEST_TIMED_OUT, message));
+        }
+        if let Role::Leader(leader) = &mut self.role {
+            leader.addition = Some(addition);
+        }
+        Ok(())
+    }
+
+    /// What the new voter answers; an error where it could not be reached.
+    pub(super) fn versions_answered(
+        &mut self,
+        now: Now,
+        peer: Peer,
+        response: Result<&ApiVersionsResponse, ErrorCode>,
+    ) -> Result<(), Error> {
+        let Role::Leader(leader) = &mut self.role else {
+            return Ok(());
         };
+        let is_meant = |addition: &mut Addition| peer == Peer::Node(addition.key.id);
+        let Some(addition) = leader.addition.take_if(is_meant) else {
+            return Ok(());
+        };
+        match self.check_new_voter(now, addition.key, response) {
+            Err(refusal) => self.respond(addition.id, Change::Add.answer(refusal)),
+            Ok(range) => self.add_voter(now, addition, range)?,
+        }
+        Ok(())
+    }
+
+    /// The range of `kraft.version` that the new voter supports.
+    fn check_new_voter(
+        &self,
+        now: Now,
+        key: ReplicaKey,
+        response: Result<&ApiVersionsResponse, ErrorCode>,
+    ) -> Result<(i16, i16), Refusal> {
+        let answered = response.and_then(|response| match ErrorCode(response.error_code) {
+            ErrorCode::NONE => Ok(response),
+            error => Err(error),
+        });
+        let features = match answered {
+            Ok(response) => &response.supported_features,
+            Err(error) => {
+                let message = format!(
+                    "Aborted add voter operation for since API_VERSIONS returned an error {error}"
+                );
+                return Err(Refusal::new(ErrorCode::INVALID_REQUEST, message));
+            }
+        };
+        let level = self.history.kraft_version().level();
+        let range = features
+            .iter()
+            .find(|feature| feature.name == KRAFT_VERSION)
+            .map_or((0, 0), |feature| (feature.min_version, feature.max_version));
+        if !(range.0..=range.1).contains(&level) {
+            let message = format!(
+                "Aborted add voter operation for {} since the {KRAFT_VERSION} range (min: {}, max: {}) doesn't \
+                 support the finalized version {level}",
+                shown_key(key),
+                range.0,
+                range.1
+            );
+            return Err(Refusal::new(ErrorCode::INVALID_REQUEST, message));
+        }
         // A voter that lacks the log would hold up every commit until it has it.
-        let is_caught_up = leader.observers.get(&key).is_some_and(|progress| {
+        let progress = match &self.role {
+            Role::Leader(leader) => leader.observers.get(&key),
+            _ => None,
+        };
+        let is_caught_up = progress.is_some_and(|progress| {
             progress.last_caught_up_wall_ms >= 0
                 && now.monotonic_ms - progress.last_fetch_ms < CAUGHT_UP_MS
         });
         if !is_caught_up {
-            return Err(ErrorCode::REQUEST_TIMED_OUT);
+            let message = format!(
+                "Aborted add voter operation for {} since it is lagging behind",
+                shown_key(key)
+            );
+            return Err(Refusal::new(ErrorCode::REQUEST_TIMED_OUT, message));
         }
+        Ok(range)
+    }
+
+    fn add_voter(&mut self, now: Now, addition: Addition, range: (i16, i16)) -> Result<(), Error> {
         let added = Voter {
-            key,
-            endpoints,
-            kraft_version_min: KRaftVersion::Static.level(),
-            kraft_version_max: KRaftVersion::Dynamic.level(),
+            key: addition.key,
+            endpoints: addition.endpoints,
+            kraft_version_min: range.0,
+            kraft_version_max: range.1,
         };
-        Ok(VoterSet::new(self.voters().iter().cloned().chain([added])))
+        let voters = VoterSet::new(self.voters().iter().cloned().chain([added]));
+        let end_offset = self.append_voters(now, &voters)?;
+        let waits = addition.ack_when_committed;
+        if !waits {
+            self.respond(addition.id, Change::Add.answer(ErrorCode::NONE));
+        }
+        self.set_pending(PendingChange {
+            asked: waits.then_some((addition.id, Change::Add)),
+            end_offset,
+            deadline_ms: addition.deadline_ms,
+        });
+        Ok(())
     }
 
     pub(super) fn receive_remove(
@@ -118,7 +292,7 @@ impl Quorum {
         request: &RemoveRaftVoterRequest,
     ) -> Result<(), Error> {
         match self.decide_remove(request) {
-            Err(error) => self.respond(id, Change::Remove.answer(error)),
+            Err(refusal) => self.respond(id, Change::Remove.answer(refusal)),
             Ok(voters) => {
                 let end_offset = self.append_voters(now, &voters)?;
                 self.set_pending(PendingChange {
@@ -133,22 +307,38 @@ impl Quorum {
         Ok(())
     }
 
-    fn decide_remove(&self, request: &RemoveRaftVoterRequest) -> Result<VoterSet, ErrorCode> {
+    fn decide_remove(&self, request: &RemoveRaftVoterRequest) -> Result<VoterSet, Refusal> {
         self.check_change_request(request.cluster_id.as_ref())?;
-        let key = named_voter(request.voter_id, request.voter_directory_id)?;
-        self.check_change_possible()?;
+        let key = named_voter(request.voter_id, request.voter_directory_id).map_err(|error| {
+            Refusal::new(error, "Remove voter request didn't include a valid voter")
+        })?;
+        self.check_change_possible("removing")?;
         if self
             .voters()
             .get(key.id)
             .is_none_or(|voter| voter.key != key)
         {
-            return Err(ErrorCode::VOTER_NOT_FOUND);
+            let message = format!(
+                "Cannot remove voter {} from the set of voters {}",
+                shown_key(key),
+                self.shown_voters()
+            );
+            return Err(Refusal::new(ErrorCode::VOTER_NOT_FOUND, message));
         }
         if self.voters().len() == 1 {
-            return Err(ErrorCode::INVALID_REQUEST);
+            return Err(ErrorCode::INVALID_REQUEST.into());
         }
         let rest = self.voters().iter().filter(|voter| voter.key != key);
         Ok(VoterSet::new(rest.cloned()))
+    }
+
+    fn shown_voters(&self) -> String {
+        let keys: Vec<String> = self
+            .voters()
+            .iter()
+            .map(|voter| shown_key(voter.key))
+            .collect();
+        format!("[{}]", keys.join(", "))
     }
 
     pub(super) fn receive_update(
@@ -211,7 +401,8 @@ impl Quorum {
             return Err(ErrorCode::INVALID_REQUEST);
         }
         if level == KRaftVersion::Dynamic.level() {
-            self.check_change_possible()?;
+            self.check_change_possible("updating")
+                .map_err(|refusal| refusal.error)?;
         }
         if !self.voters().contains(key) {
             return Err(ErrorCode::VOTER_NOT_FOUND);
@@ -247,21 +438,32 @@ impl Quorum {
 
     /// One change at a time: two majorities that differ by one voter have a voter in common, and
     /// only the leader that has committed in its epoch knows which voters are committed.
-    fn check_change_possible(&self) -> Result<(), ErrorCode> {
+    fn check_change_possible(&self, doing: &str) -> Result<(), Refusal> {
         let Role::Leader(leader) = &self.role else {
-            return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER);
+            return Err(ErrorCode::NOT_LEADER_OR_FOLLOWER.into());
         };
+        if leader.pending_change.is_some() || leader.addition.is_some() {
+            let why = "leader to handle previous voter change request";
+            return Err(Refusal::timed_out(why));
+        }
         let committed = self
             .high_watermark
             .filter(|end| *end > leader.epoch_start_offset);
-        if leader.pending_change.is_some() || committed.is_none() {
-            return Err(ErrorCode::REQUEST_TIMED_OUT);
-        }
+        let Some(committed) = committed else {
+            let why = "leader to establish HWM and fence previous voter changes";
+            return Err(Refusal::timed_out(why));
+        };
         if self.history.kraft_version() == KRaftVersion::Static {
-            return Err(ErrorCode::UNSUPPORTED_VERSION);
+            let message = format!(
+                "Cluster doesn't support {doing} voter because the {KRAFT_VERSION} feature is 0"
+            );
+            return Err(Refusal::new(ErrorCode::UNSUPPORTED_VERSION, message));
         }
-        if self.history.last_offset() >= committed {
-            return Err(ErrorCode::REQUEST_TIMED_OUT);
+        if let Some(last) = self.history.last_offset().filter(|last| *last >= committed) {
+            let why = format!(
+                "voters to commit the latest voter change at Optional[{last}] with HWM {committed}"
+            );
+            return Err(Refusal::timed_out(&why));
         }
         Ok(())
     }
@@ -283,114 +485,28 @@ impl Quorum {
         let Role::Leader(leader) = &mut self.role else {
             return;
         };
-        let Some(change) = &mut leader.pending_change else {
-            return;
-        };
-        let committed = change.end_offset <= high_watermark;
-        let error = if committed {
-            ErrorCode::NONE
-        } else {
-            ErrorCode::REQUEST_TIMED_OUT
-        };
-        if !committed && change.deadline_ms > now.monotonic_ms {
-            return;
+        let is_late = |deadline_ms: i64| deadline_ms <= now.monotonic_ms;
+        let given_up = leader
+            .addition
+            .take_if(|addition| is_late(addition.deadline_ms));
+        // A record that is not committed in time still holds up the next change, by its offset.
+        let ended = leader
+            .pending_change
+            .take_if(|change| change.end_offset <= high_watermark || is_late(change.deadline_ms));
+        if let Some(addition) = given_up {
+            let answer = Change::Add.answer(ErrorCode::REQUEST_TIMED_OUT);
+            self.respond(addition.id, answer);
         }
-        change.deadline_ms = i64::MAX;
-        let asked = change.asked.take();
-        if committed {
-            leader.pending_change = None;
+        if let Some(change) = ended
+            && let Some((id, asked)) = change.asked
+        {
+            let error = if change.end_offset <= high_watermark {
+                ErrorCode::NONE
+            } else {
+                ErrorCode::REQUEST_TIMED_OUT
+            };
+            self.respond(id, asked.answer(error));
         }
-        if let Some((id, change)) = asked {
-            self.respond(id, change.answer(error));
-        }
-    }
-
-    /// What a follower has to tell the leader of itself, when the time for that has come: a voter
-    /// its endpoints and versions, an observer that it would be a voter.
-    pub(super) fn voter_request(&self, now: Now) -> Option<Request> {
-        let Role::Follower(follower) = &self.role else {
-            return None;
-        };
-        if follower.update_deadline_ms > now.monotonic_ms {
-            return None;
-        }
-        let is_dynamic = self.history.kraft_version() == KRaftVersion::Dynamic;
-        let own = self.own_voter();
-        match self.voters().get(own.key.id) {
-            Some(_) if self.is_voter() && !is_dynamic => {
-                (!follower.has_updated_leader).then(|| self.update_request(&own))
-            }
-            Some(found) if self.is_voter() => (*found != own).then(|| self.update_request(&own)),
-            _ if !is_dynamic || !self.options.auto_join => None,
-            // Its directory was lost: the voter of before has to go first.
-            Some(other) => Some(Request::RemoveRaftVoter(RemoveRaftVoterRequest {
-                cluster_id: self.options.cluster_id.clone(),
-                voter_id: other.key.id.0,
-                voter_directory_id: other.key.directory_id,
-                ..RemoveRaftVoterRequest::default()
-            })),
-            None => Some(self.add_request(&own)),
-        }
-    }
-
-    fn add_request(&self, own: &Voter) -> Request {
-        let listener = |endpoint: &VoterEndpoint| add_raft_voter_request::Listener {
-            name: endpoint.listener.clone(),
-            host: endpoint.host.clone(),
-            port: endpoint.port,
-            ..Default::default()
-        };
-        Request::AddRaftVoter(AddRaftVoterRequest {
-            cluster_id: self.options.cluster_id.clone(),
-            timeout_ms: i32::try_from(self.options.request_timeout_ms).unwrap_or(i32::MAX),
-            voter_id: own.key.id.0,
-            voter_directory_id: own.key.directory_id,
-            listeners: own.endpoints.iter().map(listener).collect(),
-            ack_when_committed: false,
-            ..AddRaftVoterRequest::default()
-        })
-    }
-
-    fn update_request(&self, own: &Voter) -> Request {
-        let listener = |endpoint: &VoterEndpoint| update_raft_voter_request::Listener {
-            name: endpoint.listener.clone(),
-            host: endpoint.host.clone(),
-            port: endpoint.port,
-            ..Default::default()
-        };
-        Request::UpdateRaftVoter(UpdateRaftVoterRequest {
-            cluster_id: self.options.cluster_id.clone(),
-            current_leader_epoch: self.election.epoch.0,
-            voter_id: own.key.id.0,
-            voter_directory_id: own.key.directory_id,
-            listeners: own.endpoints.iter().map(listener).collect(),
-            kraft_version_feature: update_raft_voter_request::KRaftVersionFeature {
-                min_supported_version: own.kraft_version_min,
-                max_supported_version: own.kraft_version_max,
-                ..Default::default()
-            },
-            ..UpdateRaftVoterRequest::default()
-        })
-    }
-
-    pub(super) fn update_answered(&mut self, now: Now, response: &UpdateRaftVoterResponse) -> bool {
-        let leader = &response.current_leader;
-        let endpoint = u16::try_from(leader.port)
-            .ok()
-            .filter(|port| *port > 0)
-            .map(|port| VoterEndpoint {
-                listener: KafkaString::new(),
-                host: leader.host.detached(),
-                port,
-            });
-        let claim = messages::claim(leader.leader_id, leader.leader_epoch, endpoint);
-        if let Some(done) = self.learn(now, ErrorCode(response.error_code), claim) {
-            return done;
-        }
-        if let Role::Follower(follower) = &mut self.role {
-            follower.has_updated_leader = true;
-        }
-        true
     }
 }
 
@@ -400,4 +516,26 @@ fn named_voter(id: i32, directory_id: ottla_protocol::Uuid) -> Result<ReplicaKey
         return Err(ErrorCode::INVALID_REQUEST);
     }
     Ok(ReplicaKey::new(BrokerId(id), directory_id))
+}
+
+/// A replica as Apache Kafka prints it.
+fn shown_key(key: ReplicaKey) -> String {
+    let ReplicaKey { id, directory_id } = key;
+    format!("ReplicaKey(id={id}, directoryId={directory_id})")
+}
+
+/// Endpoints as Apache Kafka prints them.
+fn shown_endpoints(endpoints: &[VoterEndpoint]) -> String {
+    let shown: Vec<String> = endpoints
+        .iter()
+        .map(|endpoint| {
+            let VoterEndpoint {
+                listener,
+                host,
+                port,
+            } = endpoint;
+            format!("ListenerName({listener})={host}/<unresolved>:{port}")
+        })
+        .collect();
+    format!("Endpoints(endpoints={{{}}})", shown.join(", "))
 }

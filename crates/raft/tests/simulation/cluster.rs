@@ -59,6 +59,11 @@ enum Event {
         correlation: CorrelationId,
         response: Response,
     },
+    Refused {
+        to: usize,
+        life: u64,
+        correlation: CorrelationId,
+    },
     Persisted {
         node: usize,
         life: u64,
@@ -207,6 +212,7 @@ impl Cluster {
                     }],
                     configured_voters: configured.clone(),
                     fetch_bytes_max: 400,
+                    snapshot_bytes_max: 400,
                     ..QuorumOptions::new(ReplicaKey::new(id, directory(at)), 0)
                 };
                 let clock = Clock {
@@ -339,7 +345,19 @@ impl Cluster {
                 correlation,
                 request,
             } => {
-                if self.nodes[to].quorum.is_none() || self.cut.contains(&(from, to)) {
+                if self.cut.contains(&(from, to)) {
+                    return;
+                }
+                // Nobody listens where a node is down; and now and then a firewall says so too.
+                let is_refused = self.nodes[to].quorum.is_none()
+                    || (self.faults.nemesis && self.random.chance(5));
+                if is_refused {
+                    let refused = Event::Refused {
+                        to: from,
+                        life,
+                        correlation,
+                    };
+                    self.transmit(to, from, &refused);
                     return;
                 }
                 self.sequence += 1;
@@ -360,6 +378,15 @@ impl Cluster {
             } => {
                 if self.nodes[to].life == life {
                     self.handle(to, Input::Answered(correlation, response));
+                }
+            }
+            Event::Refused {
+                to,
+                life,
+                correlation,
+            } => {
+                if self.nodes[to].life == life {
+                    self.handle(to, Input::Refused(correlation));
                 }
             }
             Event::Persisted { node, life } => self.persisted(node, life),
@@ -668,6 +695,7 @@ fn over_the_wire(request: Request) -> Request {
         Request::AddRaftVoter(request) => Request::AddRaftVoter(copy(&request, 1)),
         Request::RemoveRaftVoter(request) => Request::RemoveRaftVoter(copy(&request, 0)),
         Request::UpdateRaftVoter(request) => Request::UpdateRaftVoter(copy(&request, 0)),
+        Request::ApiVersions(request) => Request::ApiVersions(copy(&request, 3)),
     }
 }
 
@@ -681,6 +709,7 @@ fn response_over_the_wire(response: Response) -> Response {
         Response::AddRaftVoter(response) => Response::AddRaftVoter(copy(&response, 1)),
         Response::RemoveRaftVoter(response) => Response::RemoveRaftVoter(copy(&response, 0)),
         Response::UpdateRaftVoter(response) => Response::UpdateRaftVoter(copy(&response, 0)),
+        Response::ApiVersions(response) => Response::ApiVersions(copy(&response, 3)),
     }
 }
 

@@ -325,6 +325,39 @@ fn a_session_ends_with_silence() {
 }
 
 #[test]
+fn a_broker_of_which_is_known_that_it_ended_is_fenced_in_that_life_only() {
+    let mut cluster = Cluster::with_brokers(&[1, 2]);
+    cluster.create_assigned("t", &[1, 2], "1");
+    let life = |cluster: &Cluster| {
+        let brokers = cluster.controller.image().cluster();
+        brokers.broker(BrokerId(1)).unwrap().incarnation_id
+    };
+    let earlier = Uuid([77; 16]);
+    let decision = cluster.controller.handle_ended_broker(BrokerId(1), earlier);
+    assert_eq!(decision, Decision::new(Vec::new(), false));
+    let decision = cluster
+        .controller
+        .handle_ended_broker(BrokerId(1), life(&cluster));
+    assert!(decision.response);
+    cluster.append(decision);
+    let partition = cluster.partition("t");
+    assert_eq!(
+        (partition.leader, partition.isr.as_slice()),
+        (Some(BrokerId(2)), &ids(&[2])[..])
+    );
+    let again = cluster
+        .controller
+        .handle_ended_broker(BrokerId(1), life(&cluster));
+    assert!(!again.response);
+    let registered = cluster.controller.image().cluster().brokers().len();
+    assert_eq!(registered, 2);
+    // Should it live after all, its next heartbeat lets it in again.
+    let alive = cluster.alive(1);
+    cluster.heartbeat(&alive);
+    assert!(cluster.controller.image().cluster().is_active(BrokerId(1)));
+}
+
+#[test]
 fn an_offline_directory_takes_its_replicas_out() {
     let mut cluster = Cluster::with_brokers(&[1, 2]);
     cluster.create_assigned("t", &[1, 2], "1");
