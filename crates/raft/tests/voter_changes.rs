@@ -237,7 +237,8 @@ fn a_replica_becomes_a_voter_once_it_has_the_log_and_can_be_reached() {
     leader.fetches_from_the_end(1);
     leader.new_voters_answer = None;
     let unreached = leader.add(1);
-    assert_eq!(leader.answer(unreached), Some(ErrorCode::INVALID_REQUEST));
+    assert_eq!(leader.answer(unreached), Some(ErrorCode::REQUEST_TIMED_OUT));
+    assert!(leader.message(unreached).contains("BROKER_NOT_AVAILABLE"));
     // What could not be sent to is left alone for a moment.
     leader.later(1_000);
     leader.new_voters_answer = Some((0, 0));

@@ -59,12 +59,34 @@ fn ask(node: &Arc<Node>, context: RequestContext, request: Request) {
 }
 
 fn respond(context: RequestContext, response: &Response) {
+    // Where the leader listens is said from the versions on that have a place for it (KIP-853).
+    let version = context.version();
     match response {
-        Response::Vote(response) => context.respond(response),
-        Response::BeginQuorumEpoch(response) => context.respond(response),
-        Response::EndQuorumEpoch(response) => context.respond(response),
-        Response::Fetch(response) => context.respond(response),
-        Response::FetchSnapshot(response) => context.respond(response),
+        Response::Vote(response) => {
+            let mut response = response.clone();
+            response.node_endpoints.retain(|_| version >= 1);
+            context.respond(&response);
+        }
+        Response::BeginQuorumEpoch(response) => {
+            let mut response = response.clone();
+            response.node_endpoints.retain(|_| version >= 1);
+            context.respond(&response);
+        }
+        Response::EndQuorumEpoch(response) => {
+            let mut response = response.clone();
+            response.node_endpoints.retain(|_| version >= 1);
+            context.respond(&response);
+        }
+        Response::Fetch(response) => {
+            let mut response = response.clone();
+            response.node_endpoints.retain(|_| version >= 16);
+            context.respond(&response);
+        }
+        Response::FetchSnapshot(response) => {
+            let mut response = response.clone();
+            response.node_endpoints.retain(|_| version >= 1);
+            context.respond(&response);
+        }
         Response::AddRaftVoter(response) => context.respond(response),
         Response::RemoveRaftVoter(response) => context.respond(response),
         Response::UpdateRaftVoter(response) => context.respond(response),

@@ -21,6 +21,9 @@ impl Controller {
         request: &AlterPartitionRequest,
         request_version: i16,
     ) -> Decision<AlterPartitionResponse> {
+        if request.topics.is_empty() {
+            return Decision::only(AlterPartitionResponse::default());
+        }
         if let Err(error) = self.check_broker_epoch(request.broker_id, request.broker_epoch) {
             return Decision::only(AlterPartitionResponse {
                 error_code: error.number(),

@@ -223,6 +223,7 @@ impl Quorum {
     fn empty_fetch_answer(&self, error: ErrorCode) -> Response {
         let partition = fetch_response::PartitionData {
             error_code: error.0,
+            high_watermark: -1,
             ..self.fetch_partition()
         };
         messages::fetch_answer(partition, &self.own_claim())

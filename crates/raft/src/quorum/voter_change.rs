@@ -227,7 +227,7 @@ impl Quorum {
                 let message = format!(
                     "Aborted add voter operation for since API_VERSIONS returned an error {error}"
                 );
-                return Err(Refusal::new(ErrorCode::INVALID_REQUEST, message));
+                return Err(Refusal::new(ErrorCode::REQUEST_TIMED_OUT, message));
             }
         };
         let level = self.history.kraft_version().level();
@@ -415,11 +415,19 @@ impl Quorum {
         })
     }
 
-    fn check_change_request(&self, cluster_id: Option<&KafkaString>) -> Result<(), ErrorCode> {
+    fn check_change_request(&self, cluster_id: Option<&KafkaString>) -> Result<(), Refusal> {
         if !self.is_own_cluster(cluster_id) {
-            return Err(ErrorCode::INCONSISTENT_CLUSTER_ID);
+            let message = format!(
+                "The given id \"{}\" doesn't match the cluster id \"{}\"",
+                cluster_id.map_or("", KafkaString::as_str),
+                self.options
+                    .cluster_id
+                    .as_ref()
+                    .map_or("", KafkaString::as_str)
+            );
+            return Err(Refusal::new(ErrorCode::INCONSISTENT_CLUSTER_ID, message));
         }
-        self.check_leader_request(self.election.epoch)
+        Ok(self.check_leader_request(self.election.epoch)?)
     }
 
     /// A voter has to be reached at the default listener, which goes first.
