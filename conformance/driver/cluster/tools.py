@@ -148,10 +148,12 @@ def seen_by_shell(cluster, folder):
     """What the shell shows of the newest snapshot of a controller, ids and numbers of moments left out."""
     name = f"{METADATA_LOG}-0"
     logs = [node.folder / "data" / name for node in cluster.controllers]
+    # All that is asked about happened before this offset, which begins the name of a snapshot that holds it.
+    settled = cluster.quorum()["HighWatermark"]
 
     def newest():
         found = [path for log in logs for path in log.glob("*.checkpoint")]
-        found = [path for path in found if not path.name.startswith("0" * 20)]
+        found = [path for path in found if int(path.name[:20]) >= settled]
         return found and max(found, key=lambda path: path.name)
 
     # The shell asks for the lock of the directory that it reads in, which the node has.
