@@ -13,12 +13,29 @@ from kafka_tools import KafkaTools
 
 GOLDEN = CONFORMANCE.parent / "crates/ottla/testdata/kafka-4.3.1/tools.txt"
 CLASSES = {
+    "acls": "org.apache.kafka.tools.AclCommand",
+    "broker-api-versions": "org.apache.kafka.tools.BrokerApiVersionsCommand",
+    "client-metrics": "org.apache.kafka.tools.ClientMetricsCommand",
+    "cluster": "org.apache.kafka.tools.ClusterTool",
     "configs": "kafka.admin.ConfigCommand",
     "console-consumer": "org.apache.kafka.tools.consumer.ConsoleConsumer",
     "console-producer": "org.apache.kafka.tools.ConsoleProducer",
     "consumer-groups": "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
+    "delegation-tokens": "org.apache.kafka.tools.DelegationTokenCommand",
+    "delete-records": "org.apache.kafka.tools.DeleteRecordsCommand",
+    "features": "org.apache.kafka.tools.FeatureCommand",
     "get-offsets": "org.apache.kafka.tools.GetOffsetShell",
+    "groups": "org.apache.kafka.tools.GroupsCommand",
+    "leader-election": "org.apache.kafka.tools.LeaderElectionCommand",
+    "log-dirs": "org.apache.kafka.tools.LogDirsCommand",
+    "metadata-quorum": "org.apache.kafka.tools.MetadataQuorumCommand",
+    "reassign-partitions": "org.apache.kafka.tools.reassign.ReassignPartitionsCommand",
+    "share-groups": "org.apache.kafka.tools.consumer.group.ShareGroupCommand",
+    "streams-groups": "org.apache.kafka.tools.streams.StreamsGroupCommand",
     "topics": "org.apache.kafka.tools.TopicCommand",
+    "transactions": "org.apache.kafka.tools.TransactionsCommand",
+    "verifiable-consumer": "org.apache.kafka.tools.VerifiableConsumer",
+    "verifiable-producer": "org.apache.kafka.tools.VerifiableProducer",
 }
 # As the node of crates/ottla/tests/tools has it.
 PROPERTIES = {"offsets.topic.num.partitions": "1", "group.initial.rebalance.delay.ms": "0"}
@@ -37,13 +54,29 @@ def commands(text):
     return found
 
 
+# What is another's each time, ids and addresses and the like: a pattern, a tab, what takes its place.
+MASKS = [
+    line.split("\t", 1)
+    for line in GOLDEN.with_suffix(".masks").read_text().splitlines()
+]
+
+
 def masked(printed, server):
-    """Topic ids and addresses are another's each time."""
+    """The lines without what is another's each time."""
     lines = []
     for line in printed.replace(server, "<server>").splitlines():
-        line = re.sub(r"TopicId: [^\t]*", "TopicId: <id>", line)
-        lines.append(re.sub(r"(<server>  \(1\)) +", r"\1 ", line))
+        for pattern, replacement in MASKS:
+            line = re.sub(pattern, replacement.replace("$", "\\"), line)
+        lines.append(line)
     return lines
+
+
+def arguments_of(words, server, path):
+    """The arguments of a tool. `@FILE` is a file with the lines that belong to the command; the tool
+    of the cluster takes its options after its command only."""
+    words = [path if word == "@FILE" else word for word in words]
+    place = 1 if words and words[0] in ("cluster-id", "list-endpoints", "unregister") else 0
+    return [*words[:place], "--bootstrap-server", server, *words[place:]]
 
 
 def run_settled(tools, broker, command, lines, before):
@@ -51,7 +84,9 @@ def run_settled(tools, broker, command, lines, before):
     describes is asked again before it is believed to have changed."""
     name, *words = command.split(" ")
     stdin = "".join(f"{line}\n" for line in lines).encode()
-    arguments = ["--bootstrap-server", broker.bootstrap, *words]
+    path = broker.folder / "input.json"
+    path.write_bytes(stdin)
+    arguments = arguments_of(words, broker.bootstrap, str(path))
     for _ in range(10 if "--describe" in words else 1):
         printed, code = tools.run(CLASSES[name], *arguments, stdin=stdin)
         printed = masked(printed, broker.bootstrap)

@@ -13,5 +13,10 @@ pub mod consumer;
 pub mod metadata;
 pub mod producer;
 pub mod random;
+pub mod share_consumer;
+mod topic_partition;
+
+pub(crate) use topic_partition::{by_topic, indexes_by_topic, of_topic};
 
 pub use cluster::{Cluster, ClusterOptions, ConnectionId, Destination, NetworkInput, Output};
+pub use topic_partition::TopicPartition;

@@ -6,12 +6,22 @@
 //! doubled while n exceeds three quarters of it; keys stand in the order of their bucket, and
 //! within a bucket in the order in which they were put.
 
+use crate::core::TopicPartition;
+
 /// The hash code of a string: over its UTF-16 units, as Java defines it.
 #[must_use]
 pub fn string_hash(text: &str) -> i32 {
     text.encode_utf16().fold(0i32, |hash, unit| {
         hash.wrapping_mul(31).wrapping_add(i32::from(unit))
     })
+}
+
+/// The hash code of Java's class for a partition.
+#[must_use]
+pub fn partition_hash(name: &TopicPartition) -> i32 {
+    31i32
+        .wrapping_mul(31 + name.partition)
+        .wrapping_add(string_hash(&name.topic))
 }
 
 /// Sorts items, given in the order in which they are put, as a `HashMap` with default capacity

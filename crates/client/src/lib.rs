@@ -3,7 +3,8 @@
 //! [`core`] holds the machines: connections and metadata ([`core::Cluster`]), the batching
 //! idempotent producer, the consumer with its group. They know no socket, clock, thread or chance:
 //! time and randomness are arguments, so that tests run them under a virtual clock. [`net`] puts
-//! them on tokio and is what users take: [`Producer`], [`Consumer`], [`Admin`].
+//! them on tokio and is what users take: [`Producer`], [`Consumer`],
+//! [`ShareConsumer`], [`Admin`].
 //!
 //! This crate knows nothing of the broker; its tests do.
 
@@ -15,5 +16,5 @@ pub mod settings;
 
 pub use core::consumer::{ConsumerRecord, TopicPartition};
 pub use error::Error;
-pub use net::{Admin, Consumer, Delivery, Producer, ProducerRecord};
+pub use net::{Admin, Consumer, Delivery, Producer, ProducerRecord, ShareConsumer};
 pub use settings::Settings;

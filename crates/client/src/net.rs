@@ -8,10 +8,12 @@ mod connection;
 mod consumer;
 mod driver;
 mod producer;
+mod share_consumer;
 
 pub use admin::Admin;
 pub use consumer::Consumer;
 pub use producer::{Delivery, Producer, ProducerRecord};
+pub use share_consumer::ShareConsumer;
 
 /// A seed from the operating system's randomness, by way of std's hasher keys.
 pub(crate) fn seed() -> u64 {

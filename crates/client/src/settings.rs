@@ -18,6 +18,7 @@ use crate::core::consumer::assignor::Assignor;
 use crate::core::consumer::{ConsumerOptions, IsolationLevel, OffsetReset};
 use crate::core::metadata::Endpoint;
 use crate::core::producer::ProducerOptions;
+use crate::core::share_consumer::ShareConsumerOptions;
 
 /// Which client settings are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,12 +32,17 @@ pub enum Scope {
 }
 
 impl Scope {
-    fn names(self) -> &'static [&'static str] {
-        match self {
+    fn names(self) -> impl Iterator<Item = &'static str> {
+        let own = match self {
             Self::Producer => names::PRODUCER,
             Self::Consumer => names::CONSUMER,
             Self::Admin => names::ADMIN,
-        }
+        };
+        names::ALL_CLIENTS.iter().chain(own).copied()
+    }
+
+    fn knows(self, name: &str) -> bool {
+        self.names().any(|known| known == name)
     }
 }
 
@@ -97,14 +103,13 @@ impl Settings {
 
     /// Takes out everything that the client does not have, and gives the names back.
     pub fn retain_known(&mut self, scope: Scope) -> Vec<String> {
-        let known = scope.names();
         let unknown: Vec<String> = self
             .values
             .keys()
-            .filter(|name| !is_known(known, name))
+            .filter(|name| !scope.knows(name))
             .cloned()
             .collect();
-        self.values.retain(|name, _| is_known(known, name));
+        self.values.retain(|name, _| scope.knows(name));
         unknown
     }
 
@@ -131,14 +136,10 @@ impl Settings {
     }
 
     fn check_names(&self, scope: Scope) -> Result<(), Error> {
-        let known = scope.names();
-        let Some(unknown) = self.values.keys().find(|name| !is_known(known, name)) else {
+        let Some(unknown) = self.values.keys().find(|name| !scope.knows(name)) else {
             return Ok(());
         };
-        let nearest = known
-            .iter()
-            .copied()
-            .min_by_key(|name| distance(name, unknown));
+        let nearest = scope.names().min_by_key(|name| distance(name, unknown));
         let nearest = nearest.filter(|name| distance(name, unknown) <= 1 + unknown.len() / 5);
         Err(Error::UnknownSetting {
             name: unknown.clone(),
@@ -186,9 +187,15 @@ impl Settings {
         let defaults = ClusterOptions::default();
         let reconnect = defaults.reconnect_backoff;
         let retry = defaults.retry_backoff;
+        let controllers = self.get("bootstrap.controllers").is_some();
+        let bootstrap = self.addresses(match controllers {
+            true => "bootstrap.controllers",
+            false => "bootstrap.servers",
+        })?;
         Ok(ClusterOptions {
             client_id: KafkaString::from(self.get("client.id").unwrap_or("").to_owned()),
-            bootstrap: self.bootstrap_servers()?,
+            bootstrap,
+            controllers,
             request_timeout_ms: self.parse("request.timeout.ms", defaults.request_timeout_ms)?,
             connection_setup_timeout_ms: self.parse(
                 "socket.connection.setup.timeout.ms",
@@ -211,8 +218,7 @@ impl Settings {
         })
     }
 
-    fn bootstrap_servers(&self) -> Result<Vec<Endpoint>, Error> {
-        let name = "bootstrap.servers";
+    fn addresses(&self, name: &str) -> Result<Vec<Endpoint>, Error> {
         let value = self.get(name).unwrap_or("");
         let endpoints: Option<Vec<Endpoint>> = value
             .split(',')
@@ -339,6 +345,28 @@ impl Settings {
         })
     }
 
+    /// A share consumer's options.
+    pub fn share_consumer_options(&self) -> Result<ShareConsumerOptions, Error> {
+        let consumer = self.consumer_options()?;
+        let Some(group_id) = consumer.group_id else {
+            return Err(invalid(
+                "group.id",
+                "",
+                "a share consumer is a member of a group",
+            ));
+        };
+        Ok(ShareConsumerOptions {
+            cluster: consumer.cluster,
+            group_id,
+            client_rack: consumer.client_rack,
+            max_poll_records: consumer.max_poll_records,
+            fetch_min_bytes: consumer.fetch_min_bytes,
+            fetch_max_bytes: consumer.fetch_max_bytes,
+            fetch_max_wait_ms: consumer.fetch_max_wait_ms,
+            check_crcs: consumer.check_crcs,
+        })
+    }
+
     fn assignors(&self) -> Result<Vec<Assignor>, Error> {
         let name = "partition.assignment.strategy";
         let Some(value) = self.get(name) else {
@@ -362,10 +390,6 @@ fn invalid(name: &str, value: &str, reason: &str) -> Error {
         value: value.to_owned(),
         reason: reason.to_owned(),
     }
-}
-
-fn is_known(known: &[&str], name: &str) -> bool {
-    known.contains(&name)
 }
 
 fn endpoint(address: &str) -> Option<Endpoint> {

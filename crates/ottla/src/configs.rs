@@ -1,5 +1,7 @@
 //! `ottla configs`: settings of topics, brokers, groups and the like.
 
+mod quotas;
+
 use std::io::Write as _;
 
 use ottla_client::core::admin::{
@@ -19,6 +21,7 @@ pub(crate) const TOOL: Tool = Tool {
 
 const LINE: CommandLine = CommandLine {
     about: "Shows and changes settings of topics, brokers, groups, broker loggers and client metrics.",
+    commands: &[],
     options: &[
         text(
             &["add-config"],
@@ -108,9 +111,6 @@ impl Entity {
             "groups" => Ok(Self::Groups),
             "broker-loggers" => Ok(Self::BrokerLoggers),
             "client-metrics" => Ok(Self::ClientMetrics),
-            "clients" | "users" | "ips" => Err(Failure::Message(format!(
-                "Quotas of {name} are not supported yet."
-            ))),
             _ => Err(Failure::Message(format!(
                 "Invalid entity type {name}, the entity type must be one of {TYPES} with a \
                  --bootstrap-server or --bootstrap-controller argument"
@@ -162,6 +162,12 @@ fn run(options: &Options, out: &mut Out) -> Result<(), Failure> {
     if options.has("describe") == options.has("alter") {
         let message = "Command must include exactly one action: --describe, --alter";
         return Err(Failure::Usage(message.into()));
+    }
+    if let Some(target) = quotas::Target::from_options(options)? {
+        return quotas::run(&target, options, out).map_err(|failure| match failure {
+            Failure::Client(error) => refused(&error),
+            other => other,
+        });
     }
     let (entity, name) = entity(options)?;
     let changes = match options.has("alter") {
@@ -230,19 +236,6 @@ fn entity(options: &Options) -> Result<(Entity, Option<String>), Failure> {
         ("broker-logger", Entity::BrokerLoggers),
         ("client-metrics", Entity::ClientMetrics),
     ];
-    let quotas = [
-        "client",
-        "client-defaults",
-        "user",
-        "user-defaults",
-        "ip",
-        "ip-defaults",
-    ];
-    if let [option, ..] = options.given_of(&quotas)[..] {
-        return Err(Failure::Message(format!(
-            "Quotas (--{option}) are not supported yet."
-        )));
-    }
     for (option, entity) in short {
         if let Some(name) = options.value(option)? {
             return checked(entity, Some(name.to_owned()));
@@ -309,6 +302,7 @@ fn changes(options: &Options) -> Result<Vec<ConfigChange>, Failure> {
     Ok(changes)
 }
 
+/// The parts of a list, where commas within brackets part nothing.
 fn split_outside_brackets(text: &str) -> Vec<&str> {
     let mut depth = 0u32;
     text.split(move |c| {

@@ -14,7 +14,7 @@ use crate::kafka_errors;
 use crate::options::{CommandLine, Options, flag, integer, long, text};
 use crate::tool::{self, Failure, HELP, Out, Tool, VERSION, forbid};
 use crate::topic_filter;
-use format::Formatter;
+pub(crate) use format::Formatter;
 
 pub(crate) const TOOL: Tool = Tool {
     name: "console-consumer",
@@ -24,6 +24,7 @@ pub(crate) const TOOL: Tool = Tool {
 
 const LINE: CommandLine = CommandLine {
     about: "Shows the records of topics.",
+    commands: &[],
     options: &[
         text(&["bootstrap-server"], "host:port,...", "Required: the brokers to begin with."),
         text(&["command-config"], "file", "A properties file with settings of the consumer."),
@@ -270,7 +271,7 @@ async fn show(
                 continue;
             }
             *shown += 1;
-            match formatter.write(record, out) {
+            match formatter.write(record, None, out) {
                 Err(Failure::Message(message)) if limits.skip_errors => eprintln!("{message}"),
                 outcome => outcome?,
             }

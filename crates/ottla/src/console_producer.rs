@@ -24,6 +24,7 @@ pub(crate) const TOOL: Tool = Tool {
 
 const LINE: CommandLine = CommandLine {
     about: "Sends the lines of standard input as records.",
+    commands: &[],
     options: &[
         integer(
             &["batch-size"],

@@ -4,11 +4,10 @@ mod describe;
 mod list;
 mod offsets;
 mod reset;
-mod table;
 
 use std::io::Write as _;
 
-use ottla_client::{Admin, TopicPartition, java_order};
+use ottla_client::Admin;
 use ottla_protocol::KafkaString;
 
 use crate::kafka_errors;
@@ -23,6 +22,7 @@ pub(crate) const TOOL: Tool = Tool {
 
 const LINE: CommandLine = CommandLine {
     about: "Lists, describes and deletes groups of consumers, and sets their offsets.",
+    commands: &[],
     options: &[
         flag(&["all-groups"], "Every group."),
         flag(
@@ -140,8 +140,15 @@ const SCENARIOS: [&str; 8] = [
     "to-offset",
 ];
 
+pub(crate) use describe::{coordinator, or_nothing, partitions};
+pub(crate) use list::{capitalized, chosen, is_of_consumers};
+pub(crate) use offsets::asked;
+pub(crate) use reset::{
+    Offsets, at_timestamp, clamped, commit, export, found, offsets_from_file, plan,
+};
+
 /// The text where there is nothing to show.
-const NOTHING: &str = "-";
+pub(crate) const NOTHING: &str = "-";
 
 fn run(options: &Options, out: &mut Out) -> Result<(), Failure> {
     check(options)?;
@@ -263,6 +270,12 @@ fn check_reset(options: &Options) -> Result<(), Failure> {
     if options.given_of(&["all-groups", "group"]).is_empty() {
         return usage("Option [reset-offsets] takes one of these options: [all-groups], [group]");
     }
+    one_scenario(options)
+}
+
+/// Refuses anything but one way to say where offsets are to be.
+pub(crate) fn one_scenario(options: &Options) -> Result<(), Failure> {
+    let usage = |message: &str| Err(Failure::Usage(message.to_owned()));
     match options.given_of(&SCENARIOS)[..] {
         [] => {
             let scenarios: Vec<String> = SCENARIOS.iter().map(|name| format!("[{name}]")).collect();
@@ -333,11 +346,4 @@ async fn delete(admin: &Admin, options: &Options, out: &mut Out) -> Result<(), F
         )?;
     }
     Ok(())
-}
-
-/// The hash code of Java's class for a partition.
-fn hash(partition: &TopicPartition) -> i32 {
-    31i32
-        .wrapping_mul(31 + partition.partition)
-        .wrapping_add(java_order::string_hash(&partition.topic))
 }

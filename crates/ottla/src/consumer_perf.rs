@@ -20,6 +20,7 @@ pub(crate) const TOOL: Tool = Tool {
 
 const LINE: CommandLine = CommandLine {
     about: "Measures how fast records are read.",
+    commands: &[],
     options: &[
         text(
             &["bootstrap-server"],

@@ -23,6 +23,7 @@ pub(crate) const TOOL: Tool = Tool {
 
 const LINE: CommandLine = CommandLine {
     about: "Shows what log, index and snapshot files hold.",
+    commands: &[],
     options: &[
         flag(
             &["cluster-metadata-decoder"],

@@ -20,6 +20,7 @@ pub(crate) const TOOL: Tool = Tool {
 
 const LINE: CommandLine = CommandLine {
     about: "Shows the offsets of partitions.",
+    commands: &[],
     options: &[
         text(&["bootstrap-server", "broker-list"], "host:port,...", "Required: the brokers to begin with."),
         text(&["command-config"], "file", "A properties file with settings of the admin client."),

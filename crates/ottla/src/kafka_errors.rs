@@ -14,6 +14,17 @@ pub(crate) fn message(error: &Error) -> String {
 /// What Kafka says of a code when the broker says nothing itself.
 pub(crate) fn code_message(code: ErrorCode) -> String {
     let known = match code {
+        ErrorCode::OFFSET_OUT_OF_RANGE => {
+            "The requested offset is not within the range of offsets maintained by the server."
+        }
+        ErrorCode::REPLICA_NOT_AVAILABLE => {
+            "The replica is not available for the requested topic-partition."
+        }
+        ErrorCode::LOG_DIR_NOT_FOUND => {
+            "The user-specified log directory is not found in the broker config."
+        }
+        ErrorCode::SECURITY_DISABLED => "Security features are disabled.",
+        ErrorCode::TRANSACTIONAL_ID_NOT_FOUND => "The transactionalId could not be found.",
         ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => "This server does not host this topic-partition.",
         ErrorCode::UNKNOWN_TOPIC_ID => "This server does not host this topic ID.",
         ErrorCode::GROUP_ID_NOT_FOUND => "The group id does not exist.",

@@ -3,25 +3,49 @@
 //! `ottla TOOL ...` runs a tool, and so does a link to the binary that has the name of Kafka's script for it, such as
 //! `kafka-topics.sh`.
 
+mod acls;
+mod broker_api_versions;
+mod client_metrics;
+mod cluster;
+mod completions;
 mod configs;
 mod console_consumer;
 mod console_producer;
+mod console_share_consumer;
 mod consumer_groups;
 mod consumer_perf;
 mod date_time;
+mod delegation_tokens;
+mod delete_records;
 mod deprecated;
 mod dump_log;
+mod e2e_latency;
+mod features;
 mod get_offsets;
+mod groups;
+mod install_links;
+mod instead;
+mod json;
 mod kafka_errors;
+mod leader_election;
+mod log_dirs;
 mod logging;
+mod metadata_quorum;
 mod migrate;
 mod options;
 mod producer_perf;
+mod reassign_partitions;
+mod share_groups;
 mod start;
 mod storage;
+mod streams_groups;
+mod table;
 mod tool;
 mod topic_filter;
 mod topics;
+mod transactions;
+mod verifiable_consumer;
+mod verifiable_producer;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -55,6 +79,18 @@ const COMMANDS: &[Command] = &[
         about: "Say what stands in the way of a swap, before it: ottla migrate check DIR|CONFIG",
         run: migrate::run,
     },
+    Command {
+        name: "install-links",
+        script: "",
+        about: "Make links with the names of Kafka's scripts: ottla install-links DIR",
+        run: install_links::run,
+    },
+    Command {
+        name: "completions",
+        script: "",
+        about: "Print what completes commands in a shell: ottla completions bash|zsh|fish",
+        run: completions::run,
+    },
 ];
 
 fn main() -> ExitCode {
@@ -71,6 +107,9 @@ fn main() -> ExitCode {
     if let Some(tool) = tool::find(program) {
         return tool::run(tool, rest);
     }
+    if let Some(code) = instead::answer(program) {
+        return code;
+    }
     let Some((name, rest)) = rest.split_first() else {
         print!("{}", usage());
         return ExitCode::SUCCESS;
@@ -80,6 +119,7 @@ fn main() -> ExitCode {
             print!("{}", usage());
             return ExitCode::SUCCESS;
         }
+        "complete" => return completions::complete(rest),
         "-V" | "--version" | "version" => {
             println!("ottla {}", env!("CARGO_PKG_VERSION"));
             return ExitCode::SUCCESS;
@@ -89,10 +129,10 @@ fn main() -> ExitCode {
     match (find(name), tool::find(name)) {
         (Some(command), _) => (command.run)(rest),
         (None, Some(tool)) => tool::run(tool, rest),
-        (None, None) => {
+        (None, None) => instead::answer(name).unwrap_or_else(|| {
             eprint!("ottla: there is no tool {name}\n\n{}", usage());
             ExitCode::FAILURE
-        }
+        }),
     }
 }
 
@@ -111,7 +151,7 @@ fn usage() -> String {
         env!("CARGO_PKG_VERSION")
     );
     for command in COMMANDS {
-        text.push_str(&format!("  {:10} {}\n", command.name, command.about));
+        text.push_str(&format!("  {:14} {}\n", command.name, command.about));
     }
     let tools: Vec<&str> = tool::TOOLS.iter().map(|tool| tool.name).collect();
     text.push_str(&format!(

@@ -144,6 +144,18 @@ impl OptionSpec {
 pub(crate) struct CommandLine {
     /// What the tool does, in one line.
     pub(crate) about: &'static str,
+    /// What it does, each by the name that stands before its own options; none if it does one thing.
+    pub(crate) commands: &'static [SubCommand],
+    pub(crate) options: &'static [OptionSpec],
+}
+
+/// One command of a tool that has several.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SubCommand {
+    pub(crate) name: &'static str,
+    /// What it does, in one line.
+    pub(crate) about: &'static str,
+    /// Its own options; those of the tool may stand after its name too.
     pub(crate) options: &'static [OptionSpec],
 }
 
@@ -158,6 +170,8 @@ pub(crate) enum OptionError {
     Unparsable { option: String, value: String },
     #[error("Found multiple arguments for option {0}, but you asked for only one")]
     Multiple(String),
+    #[error("there is no command {name} (choose from {known})")]
+    UnknownCommand { name: String, known: String },
 }
 
 /// What was given on the command line.
@@ -165,6 +179,10 @@ pub(crate) enum OptionError {
 pub(crate) struct Options {
     given: BTreeMap<&'static str, Vec<String>>,
     defaults: BTreeMap<&'static str, &'static str>,
+    /// The options in the order given, each as often as it was given.
+    pub(crate) sequence: Vec<&'static str>,
+    /// The command, if the tool has several and one was given.
+    pub(crate) command: Option<&'static str>,
     /// Arguments that belong to no option.
     pub(crate) operands: Vec<String>,
 }
@@ -173,11 +191,8 @@ impl CommandLine {
     /// Reads the arguments after the tool's name.
     pub(crate) fn parse(&self, arguments: &[String]) -> Result<Options, OptionError> {
         let mut options = Options::default();
-        for spec in self.options {
-            if let (Some(default), Some(name)) = (spec.default, spec.names.first()) {
-                options.defaults.insert(name, default);
-            }
-        }
+        options.default_to(self.options);
+        let mut own: &'static [OptionSpec] = &[];
         let mut rest = arguments.iter().map(String::as_str).peekable();
         while let Some(argument) = rest.next() {
             if argument == "--" {
@@ -185,7 +200,14 @@ impl CommandLine {
                 break;
             }
             if !looks_like_option(argument) {
-                options.operands.push(argument.to_owned());
+                if self.commands.is_empty() || options.command.is_some() {
+                    options.operands.push(argument.to_owned());
+                } else {
+                    let command = self.command(argument)?;
+                    options.command = Some(command.name);
+                    options.default_to(command.options);
+                    own = command.options;
+                }
                 continue;
             }
             let body = argument.trim_start_matches('-');
@@ -194,23 +216,33 @@ impl CommandLine {
                 None => (body, None),
             };
             let spec = self
-                .find(name)
+                .find(name, own)
                 .ok_or_else(|| OptionError::Unrecognized(name.to_owned()))?;
             take_values(spec, (name, inline), &mut rest, &mut options)?;
         }
         Ok(options)
     }
 
+    fn command(&self, name: &str) -> Result<&'static SubCommand, OptionError> {
+        let found = self.commands.iter().find(|command| command.name == name);
+        found.ok_or_else(|| {
+            let known: Vec<&str> = self.commands.iter().map(|command| command.name).collect();
+            OptionError::UnknownCommand {
+                name: name.to_owned(),
+                known: known.join(", "),
+            }
+        })
+    }
+
     /// An option by its name, or by the beginning of one if no other begins so.
-    fn find(&self, name: &str) -> Option<&OptionSpec> {
-        let exact = self.options.iter().find(|spec| spec.names.contains(&name));
+    fn find(&self, name: &str, own: &'static [OptionSpec]) -> Option<&'static OptionSpec> {
+        let all = || own.iter().chain(self.options);
+        let exact = all().find(|spec| spec.names.contains(&name));
         if exact.is_some() || name.is_empty() {
             return exact;
         }
-        let mut beginning = self
-            .options
-            .iter()
-            .filter(|spec| spec.names.iter().any(|known| known.starts_with(name)));
+        let mut beginning =
+            all().filter(|spec| spec.names.iter().any(|known| known.starts_with(name)));
         match (beginning.next(), beginning.next()) {
             (Some(only), None) => Some(only),
             _ => None,
@@ -219,35 +251,50 @@ impl CommandLine {
 
     /// The text that `--help` and a wrong command line print.
     pub(crate) fn usage(&self) -> String {
-        let left: Vec<String> = self.options.iter().map(synopsis).collect();
-        let width = left
-            .iter()
-            .map(String::len)
-            .filter(|length| *length <= 36)
-            .max()
-            .unwrap_or(0);
-        let mut text = String::new();
-        let _ = writeln!(text, "{:width$}  Description", "Option");
-        let _ = writeln!(text, "{:width$}  -----------", "------");
-        let mut rows: Vec<(&String, &OptionSpec)> = left.iter().zip(self.options).collect();
-        rows.sort_by_key(|(_, spec)| spec.names.first());
-        for (synopsis, spec) in rows {
-            let mut help = spec.help.to_owned();
-            if let Some(default) = spec.default {
-                let _ = write!(help, " (default: {default})");
-            }
-            let mut column = synopsis.as_str();
-            if column.len() > width {
-                let _ = writeln!(text, "{column}");
-                column = "";
-            }
-            for line in wrap(&help, 78usize.saturating_sub(width).max(38)) {
-                let _ = writeln!(text, "{column:width$}  {line}");
-                column = "";
+        let mut text = usage_of(self.options);
+        if self.commands.is_empty() {
+            return text;
+        }
+        text.push_str("\nCommands, given after the options above or before them:\n");
+        for command in self.commands {
+            let _ = writeln!(text, "\n{}: {}", command.name, command.about);
+            if !command.options.is_empty() {
+                text.push_str(&usage_of(command.options));
             }
         }
         text
     }
+}
+
+fn usage_of(options: &[OptionSpec]) -> String {
+    let left: Vec<String> = options.iter().map(synopsis).collect();
+    let width = left
+        .iter()
+        .map(String::len)
+        .filter(|length| *length <= 36)
+        .max()
+        .unwrap_or(0);
+    let mut text = String::new();
+    let _ = writeln!(text, "{:width$}  Description", "Option");
+    let _ = writeln!(text, "{:width$}  -----------", "------");
+    let mut rows: Vec<(&String, &OptionSpec)> = left.iter().zip(options).collect();
+    rows.sort_by_key(|(_, spec)| spec.names.first());
+    for (synopsis, spec) in rows {
+        let mut help = spec.help.to_owned();
+        if let Some(default) = spec.default {
+            let _ = write!(help, " (default: {default})");
+        }
+        let mut column = synopsis.as_str();
+        if column.len() > width {
+            let _ = writeln!(text, "{column}");
+            column = "";
+        }
+        for line in wrap(&help, 78usize.saturating_sub(width).max(38)) {
+            let _ = writeln!(text, "{column:width$}  {line}");
+            column = "";
+        }
+    }
+    text
 }
 
 fn take_values<'a>(
@@ -259,6 +306,7 @@ fn take_values<'a>(
     let Some(canonical) = spec.names.first() else {
         return Ok(());
     };
+    options.sequence.push(canonical);
     let values = options.given.entry(canonical).or_default();
     let mut push = |value: &str| {
         values.push(value.to_owned());
@@ -336,6 +384,14 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
 }
 
 impl Options {
+    fn default_to(&mut self, specs: &'static [OptionSpec]) {
+        for spec in specs {
+            if let (Some(default), Some(name)) = (spec.default, spec.names.first()) {
+                self.defaults.insert(name, default);
+            }
+        }
+    }
+
     /// Whether the option was given.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.given.contains_key(name)

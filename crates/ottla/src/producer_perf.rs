@@ -25,6 +25,7 @@ pub(crate) const TOOL: Tool = Tool {
 const LINE: CommandLine = CommandLine {
     about: "Measures how fast records are sent. The payload is given by one of --record-size, \
             --payload-file and --payload-monotonic.",
+    commands: &[],
     options: &[
         text(
             &["bootstrap-server"],

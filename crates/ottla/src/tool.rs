@@ -8,7 +8,7 @@ use ottla_client::settings::Scope;
 use ottla_client::{Admin, Error, Settings};
 
 use crate::kafka_errors;
-use crate::options::{CommandLine, OptionError, Options, flag};
+use crate::options::{CommandLine, OptionError, OptionSpec, Options, flag, text};
 
 /// Kafka's release whose tools these follow.
 const KAFKA_VERSION: &str = "4.3.1";
@@ -27,20 +27,56 @@ pub(crate) struct Tool {
 
 /// Every tool.
 pub(crate) const TOOLS: &[Tool] = &[
+    crate::acls::TOOL,
+    crate::broker_api_versions::TOOL,
+    crate::client_metrics::TOOL,
+    crate::cluster::TOOL,
     crate::configs::TOOL,
     crate::console_consumer::TOOL,
     crate::console_producer::TOOL,
+    crate::console_share_consumer::TOOL,
     crate::consumer_groups::TOOL,
     crate::consumer_perf::TOOL,
-    crate::producer_perf::TOOL,
+    crate::delegation_tokens::TOOL,
+    crate::delete_records::TOOL,
     crate::dump_log::TOOL,
+    crate::e2e_latency::TOOL,
+    crate::features::TOOL,
     crate::get_offsets::TOOL,
+    crate::groups::TOOL,
+    crate::leader_election::TOOL,
+    crate::log_dirs::TOOL,
+    crate::metadata_quorum::TOOL,
+    crate::producer_perf::TOOL,
+    crate::reassign_partitions::TOOL,
+    crate::share_groups::TOOL,
+    crate::streams_groups::TOOL,
     crate::topics::TOOL,
+    crate::transactions::TOOL,
+    crate::verifiable_consumer::TOOL,
+    crate::verifiable_producer::TOOL,
 ];
 
 /// Options that every tool has.
-pub(crate) const HELP: crate::options::OptionSpec = flag(&["help", "h"], "Shows this text.");
-pub(crate) const VERSION: crate::options::OptionSpec = flag(&["version"], "Shows the version.");
+pub(crate) const HELP: OptionSpec = flag(&["help", "h"], "Shows this text.");
+pub(crate) const VERSION: OptionSpec = flag(&["version"], "Shows the version.");
+
+/// Options of every tool that is an admin client.
+pub(crate) const BOOTSTRAP_SERVER: OptionSpec = text(
+    &["bootstrap-server"],
+    "host:port,...",
+    "The brokers to begin with.",
+);
+pub(crate) const BOOTSTRAP_CONTROLLER: OptionSpec = text(
+    &["bootstrap-controller"],
+    "host:port,...",
+    "The controllers to begin with, instead of brokers.",
+);
+pub(crate) const COMMAND_CONFIG: OptionSpec = text(
+    &["command-config"],
+    "file",
+    "A properties file with settings of the admin client.",
+);
 
 /// Why a tool ends without success.
 #[derive(Debug)]
@@ -80,6 +116,10 @@ pub(crate) fn find(name: &str) -> Option<&'static Tool> {
     let name = name.rsplit('/').next().unwrap_or(name);
     let name = name.strip_suffix(".sh").unwrap_or(name);
     let name = name.strip_prefix("kafka-").unwrap_or(name);
+    let name = match name {
+        "end-to-end-latency" => "e2e-latency",
+        name => name,
+    };
     TOOLS.iter().find(|tool| tool.name == name)
 }
 
@@ -109,12 +149,21 @@ fn warn_on_standard_error() {
 
 fn run_with(tool: &Tool, arguments: &[String], out: &mut Out) -> Result<(), Failure> {
     let options = tool.line.parse(arguments)?;
+    if options.has("help") && !tool.line.commands.is_empty() {
+        writeln!(out, "{}\n{}", tool.line.about, tool.line.usage())?;
+        return Ok(());
+    }
     if arguments.is_empty() || options.has("help") {
         return Err(Failure::Usage(tool.line.about.to_owned()));
     }
     if options.has("version") {
         writeln!(out, "{KAFKA_VERSION} (Ottla {})", env!("CARGO_PKG_VERSION"))?;
         return Ok(());
+    }
+    if options.command.is_none() && !tool.line.commands.is_empty() {
+        let known: Vec<&str> = tool.line.commands.iter().map(|c| c.name).collect();
+        let message = format!("A command is missing: one of {}.", known.join(", "));
+        return Err(Failure::Usage(message));
     }
     (tool.run)(&options, out)
 }
@@ -235,7 +284,32 @@ pub(crate) fn admin_settings(options: &Options) -> Result<Settings, Failure> {
     if let Some(servers) = options.value("bootstrap-server")? {
         settings.set("bootstrap.servers", servers);
     }
+    if let Some(servers) = options.value("bootstrap-controller")? {
+        settings.set("bootstrap.controllers", servers);
+    }
     Ok(settings)
+}
+
+/// Requires `--bootstrap-server` or `--bootstrap-controller`, and refuses both.
+pub(crate) fn require_bootstrap(options: &Options) -> Result<(), Failure> {
+    match options.given_of(&["bootstrap-server", "bootstrap-controller"])[..] {
+        [_] => Ok(()),
+        [] => Err(Failure::Message(
+            "Say where the cluster is: --bootstrap-server or --bootstrap-controller, HOST:PORT."
+                .into(),
+        )),
+        _ => Err(Failure::Message(
+            "Only one of --bootstrap-server and --bootstrap-controller can be given.".into(),
+        )),
+    }
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    })
 }
 
 /// An admin client; must be called within [`block_on`].

@@ -22,6 +22,7 @@ pub(crate) const TOOL: Tool = Tool {
 
 const LINE: CommandLine = CommandLine {
     about: "Makes, lists, describes, changes and deletes topics.",
+    commands: &[],
     options: &[
         flag(
             &["alter"],

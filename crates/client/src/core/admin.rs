@@ -1,5 +1,15 @@
 //! What admin clients ask and how answers are judged, apart from the asking.
 
+pub mod acls;
+pub mod cluster;
+pub mod log_dirs;
+pub mod partitions;
+pub mod quotas;
+pub mod share_groups;
+pub mod streams_groups;
+pub mod tokens;
+pub mod transactions;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;

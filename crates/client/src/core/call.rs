@@ -53,7 +53,7 @@ impl<R: Request + Send> Call for R {
 }
 
 /// A request that must not be sent above a version, since it says less than newer ones can.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct AtMost<R> {
     /// The request.
     pub request: R,

@@ -14,12 +14,12 @@ mod topics;
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use ottla_protocol::messages::MetadataResponse;
+use ottla_protocol::messages::{DescribeClusterResponse, MetadataResponse};
 use ottla_protocol::{ErrorCode, KafkaString};
 
 use super::backoff::Backoff;
 use super::call::{Call, RawResponse, RequestId};
-use super::metadata::{Endpoint, Metadata};
+use super::metadata::{Endpoint, Metadata, controllers};
 use super::random::Random;
 use crate::Error;
 pub use coordinators::CoordinatorKind;
@@ -84,8 +84,10 @@ pub enum Destination {
 pub struct ClusterOptions {
     /// `client.id`.
     pub client_id: KafkaString,
-    /// `bootstrap.servers`.
+    /// `bootstrap.servers`, or `bootstrap.controllers`.
     pub bootstrap: Vec<Endpoint>,
+    /// Whether these are controllers: the client then speaks to controllers only.
+    pub controllers: bool,
     /// `request.timeout.ms`.
     pub request_timeout_ms: i64,
     /// `socket.connection.setup.timeout.ms`.
@@ -111,6 +113,7 @@ impl Default for ClusterOptions {
         Self {
             client_id: KafkaString::new(),
             bootstrap: Vec::new(),
+            controllers: false,
             request_timeout_ms: 30_000,
             connection_setup_timeout_ms: 10_000,
             reconnect_backoff: Backoff {
@@ -544,7 +547,15 @@ impl Cluster {
     }
 
     fn metadata_answered(&mut self, now_ms: i64, result: Result<RawResponse, Error>, whole: bool) {
-        let decoded = result.and_then(|raw| Ok((raw.broker, raw.decode::<MetadataResponse>()?)));
+        let of_controllers = self.options.controllers;
+        let decoded = result.and_then(|raw| {
+            let broker = raw.broker;
+            let response = match of_controllers {
+                true => controllers(raw.decode::<DescribeClusterResponse>()?)?,
+                false => raw.decode::<MetadataResponse>()?,
+            };
+            Ok((broker, response))
+        });
         match decoded {
             Ok((broker, response)) if !response.brokers.is_empty() => {
                 let retry = response.topics.iter().any(|topic| {

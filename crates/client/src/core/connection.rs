@@ -44,6 +44,18 @@ pub struct BrokerVersions {
 }
 
 impl BrokerVersions {
+    /// Lowest and highest versions by the number of their API.
+    pub(crate) fn new(ranges: impl Iterator<Item = (i16, (i16, i16))>) -> Self {
+        Self {
+            ranges: ranges.collect(),
+        }
+    }
+
+    /// Lowest and highest versions by the number of their API, in ascending order.
+    pub fn iter(&self) -> impl Iterator<Item = (i16, (i16, i16))> {
+        self.ranges.iter().map(|(api, range)| (*api, *range))
+    }
+
     /// The newest version that both sides speak, not above `version_max`.
     #[must_use]
     pub fn choose(&self, api_key: ApiKey, own: (i16, i16), version_max: i16) -> Option<i16> {
@@ -183,14 +195,13 @@ impl Connection {
             in_flight.api_version
         };
         let response = ApiVersionsResponse::from_bytes(body, version)?;
-        let ranges: BTreeMap<i16, (i16, i16)> = response
-            .api_keys
-            .iter()
-            .map(|api| (api.api_key, (api.min_version, api.max_version)))
-            .collect();
+        let offered = response.api_keys.iter();
+        let versions = BrokerVersions::new(
+            offered.map(|api| (api.api_key, (api.min_version, api.max_version))),
+        );
         if unsupported && self.api_versions_version > 0 {
-            let offered = ranges
-                .get(&ApiKey::ApiVersions.code())
+            let offered = versions
+                .range(ApiKey::ApiVersions)
                 .map_or(0, |range| range.1);
             self.api_versions_version = offered.clamp(0, self.api_versions_version - 1);
             return self.open(in_flight.deadline_ms).map(Received::Again);
@@ -198,7 +209,7 @@ impl Connection {
         ErrorCode(response.error_code)
             .into_result()
             .map_err(Error::Broker)?;
-        self.versions = Some(BrokerVersions { ranges });
+        self.versions = Some(versions);
         Ok(Received::Ready)
     }
 

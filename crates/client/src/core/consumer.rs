@@ -26,33 +26,11 @@ use crate::Error;
 use assignor::Assignor;
 use group::Group;
 use partitions::Partition;
+pub(in crate::core) use records::decode_records;
 use subscription::Subscription;
 pub use subscription::TopicFilter;
 
-/// A topic's partition.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TopicPartition {
-    /// The topic.
-    pub topic: KafkaString,
-    /// The partition's number.
-    pub partition: i32,
-}
-
-impl TopicPartition {
-    /// The partition of this number.
-    pub fn new(topic: impl Into<KafkaString>, partition: i32) -> Self {
-        Self {
-            topic: topic.into(),
-            partition,
-        }
-    }
-}
-
-impl std::fmt::Display for TopicPartition {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}-{}", self.topic, self.partition)
-    }
-}
+pub use super::topic_partition::TopicPartition;
 
 /// Which records are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,8 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use ottla_protocol::messages::{MetadataResponse, metadata_response};
+use ottla_protocol::messages::{DescribeClusterResponse, MetadataResponse, metadata_response};
 use ottla_protocol::{ErrorCode, KafkaString, Uuid};
+
+use crate::Error;
+
+/// DescribeCluster's number for the addresses at which brokers listen.
+pub(crate) const BROKER_ENDPOINTS: i8 = 1;
+/// The same for controllers.
+pub(crate) const CONTROLLER_ENDPOINTS: i8 = 2;
 
 /// A broker's address.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -145,6 +152,26 @@ impl Metadata {
             .values()
             .find(|topic| topic.id == id && !id.is_zero())
     }
+}
+
+/// What controllers say of themselves, as metadata without topics: the nodes are controllers.
+pub(crate) fn controllers(response: DescribeClusterResponse) -> Result<MetadataResponse, Error> {
+    Error::check(response.error_code, response.error_message.as_deref())?;
+    let nodes = response.brokers.into_iter();
+    Ok(MetadataResponse {
+        cluster_id: Some(response.cluster_id),
+        controller_id: response.controller_id,
+        brokers: nodes
+            .map(|node| metadata_response::MetadataResponseBroker {
+                node_id: node.broker_id,
+                host: node.host,
+                port: node.port,
+                rack: node.rack,
+                ..metadata_response::MetadataResponseBroker::default()
+            })
+            .collect(),
+        ..MetadataResponse::default()
+    })
 }
 
 fn broker(answer: metadata_response::MetadataResponseBroker) -> Option<(i32, Broker)> {

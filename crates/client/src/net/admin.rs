@@ -1,22 +1,36 @@
 //! The admin client.
 
+mod acls;
+mod cluster;
 mod configs;
+mod credentials;
+mod features;
 mod groups;
+mod leaders;
+mod log_dirs;
 mod offsets;
+mod partitions;
+mod quorum;
+mod quotas;
+mod share_groups;
+mod streams_groups;
+mod tokens;
 mod topics;
+mod transactions;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ottla_protocol::messages::Request;
+use ottla_protocol::{ErrorCode, KafkaString, Message};
 use tokio::sync::oneshot;
 
 use super::driver::{self, Machine, Shared};
 use crate::Error;
 use crate::core::admin::is_wrong_broker;
 use crate::core::call::{Call, RawResponse, RequestId};
-use crate::core::cluster::Completion;
+use crate::core::cluster::{Completion, CoordinatorKind};
 use crate::core::metadata::Metadata;
 use crate::core::{Cluster, Destination, NetworkInput, Output};
 use crate::settings::Settings;
@@ -46,6 +60,7 @@ pub struct Admin {
     shared: Arc<Shared<Cluster>>,
     waiting: Waiting,
     timeout_ms: i64,
+    controllers: bool,
 }
 
 /// A request that is under way.
@@ -69,6 +84,7 @@ impl Admin {
         let mut options = settings.cluster_options()?;
         options.allow_auto_topic_creation = false;
         options.seed = super::seed();
+        let controllers = options.controllers;
         let timeout_ms = match settings.get("default.api.timeout.ms") {
             Some(value) => value.parse().map_err(|_| Error::InvalidSetting {
                 name: "default.api.timeout.ms".into(),
@@ -91,6 +107,7 @@ impl Admin {
             shared,
             waiting,
             timeout_ms,
+            controllers,
         })
     }
 
@@ -123,6 +140,46 @@ impl Admin {
         drop(cluster);
         self.shared.wake();
         Pending { answer }
+    }
+
+    /// Where a request goes that any broker takes, but of controllers only the active one.
+    fn any(&self) -> Destination {
+        match self.controllers {
+            true => Destination::Controller,
+            false => Destination::Any,
+        }
+    }
+
+    /// How long brokers may take over a request, in milliseconds.
+    fn broker_timeout_ms(&self) -> i32 {
+        i32::try_from(self.timeout_ms)
+            .unwrap_or(i32::MAX)
+            .min(30_000)
+    }
+
+    /// Asks a coordinator and judges its answer, which comes with the coordinator's id; asks again
+    /// while it is not, or not yet, the right one.
+    async fn ask_coordinator<M: Message, T>(
+        &self,
+        kind: CoordinatorKind,
+        key: &KafkaString,
+        call: impl Call + Clone + 'static,
+        judge: impl Fn(i32, M) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.until_right(async || {
+            let destination = Destination::Coordinator(kind, key.clone());
+            let raw = self.start(destination, call.clone()).wait().await?;
+            let judged = judge(raw.broker, raw.decode()?);
+            let code = judged.as_ref().err().and_then(Error::code);
+            if matches!(
+                code,
+                Some(ErrorCode::NOT_COORDINATOR | ErrorCode::COORDINATOR_NOT_AVAILABLE)
+            ) {
+                self.shared.lock().forget_coordinator(kind, key);
+            }
+            judged
+        })
+        .await
     }
 
     /// Asks again while the broker is not, or not yet, the right one.

@@ -71,13 +71,14 @@ impl Deserializer {
 
 /// What is shown of records; the names are those of Kafka's properties.
 #[derive(Debug)]
-pub(super) struct Formatter {
+pub(crate) struct Formatter {
     kind: Kind,
     print_timestamp: bool,
     print_key: bool,
     print_value: bool,
     print_partition: bool,
     print_offset: bool,
+    print_delivery: bool,
     print_epoch: bool,
     print_headers: bool,
     key_separator: Vec<u8>,
@@ -96,7 +97,7 @@ enum Kind {
 }
 
 impl Formatter {
-    pub(super) fn new(options: &Options) -> Result<Self, Failure> {
+    pub(crate) fn new(options: &Options) -> Result<Self, Failure> {
         let mut properties = match options.value("formatter-config")? {
             Some(path) => tool::properties_file(path)?,
             None => Settings::new(),
@@ -142,6 +143,7 @@ impl Formatter {
             print_value: is_set("print.value", true),
             print_partition: is_set("print.partition", false),
             print_offset: is_set("print.offset", false),
+            print_delivery: is_set("print.delivery", false),
             print_epoch: is_set("print.epoch", false),
             print_headers: is_set("print.headers", false),
             key_separator: bytes("key.separator", "\t"),
@@ -154,15 +156,22 @@ impl Formatter {
         })
     }
 
-    /// Writes a record: the fields asked for, a separator between them, a line's end at last.
-    pub(super) fn write(&self, record: &ConsumerRecord, out: &mut Out) -> Result<(), Failure> {
+    /// Writes a record: the fields asked for, a separator between them, a line's end at last. How often
+    /// it was delivered is known of records of share groups.
+    pub(crate) fn write(
+        &self,
+        record: &ConsumerRecord,
+        delivery_count: Option<i16>,
+        out: &mut Out,
+    ) -> Result<(), Failure> {
         if self.kind == Kind::NoOp {
             return Ok(());
         }
-        let fields: [(bool, Field); 7] = [
+        let fields: [(bool, Field); 8] = [
             (self.print_timestamp, Field::Timestamp),
             (self.print_partition, Field::Partition),
             (self.print_offset, Field::Offset),
+            (self.print_delivery, Field::Delivery(delivery_count)),
             (self.print_epoch, Field::Epoch),
             (self.print_headers, Field::Headers),
             (self.print_key, Field::Key),
@@ -198,6 +207,8 @@ impl Formatter {
             }
             Field::Partition => write!(out, "Partition:{}", record.partition)?,
             Field::Offset => write!(out, "Offset:{}", record.offset)?,
+            Field::Delivery(None) => write!(out, "Delivery:NOT_PRESENT")?,
+            Field::Delivery(Some(count)) => write!(out, "Delivery:{count}")?,
             // Kafka's tool drops the epoch before it formats a record.
             Field::Epoch => write!(out, "Epoch:NOT_PRESENT")?,
             Field::Headers if record.headers.is_empty() => write!(out, "NO_HEADERS")?,
@@ -235,6 +246,7 @@ enum Field {
     Timestamp,
     Partition,
     Offset,
+    Delivery(Option<i16>),
     Epoch,
     Headers,
     Key,

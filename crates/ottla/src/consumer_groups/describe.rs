@@ -10,8 +10,9 @@ use ottla_client::core::metadata::Broker;
 use ottla_client::{Admin, TopicPartition, java_order};
 use ottla_protocol::{ErrorCode, KafkaString};
 
-use super::{NOTHING, hash, table};
+use super::NOTHING;
 use crate::options::Options;
+use crate::table;
 use crate::tool::{Failure, Out};
 
 /// One line of the offsets.
@@ -121,7 +122,11 @@ async fn rows(admin: &Admin, group: &GroupDescription) -> Result<Vec<Row>, Failu
     let mut add = |partitions: &[TopicPartition], reader: Option<[KafkaString; 3]>| {
         let mut partitions = partitions.to_vec();
         let capacity = partitions.len() * 4 / 3 + 1;
-        java_order::sort_with_capacity(&mut partitions, capacity.max(16), hash);
+        java_order::sort_with_capacity(
+            &mut partitions,
+            capacity.max(16),
+            java_order::partition_hash,
+        );
         partitions.sort_by_key(|name| name.partition);
         for name in partitions {
             rows.push(Row {
@@ -144,7 +149,8 @@ async fn rows(admin: &Admin, group: &GroupDescription) -> Result<Vec<Row>, Failu
     Ok(rows)
 }
 
-fn or_nothing<T: ToString>(value: Option<T>) -> String {
+/// The value, or a dash where there is none.
+pub(crate) fn or_nothing<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(|| NOTHING.to_owned(), |value| value.to_string())
 }
 
@@ -206,22 +212,22 @@ fn write_offsets(
     table::write(out, &columns, &rows.iter().map(line).collect::<Vec<_>>())
 }
 
+/// `host:port  (id)`
+pub(crate) fn coordinator(id: i32, brokers: &[Broker]) -> String {
+    let coordinator = brokers.iter().find(|broker| broker.id == id);
+    coordinator.map_or_else(
+        || format!("{NOTHING} ({id})"),
+        |broker| format!("{}:{}  ({id})", broker.endpoint.host, broker.endpoint.port),
+    )
+}
+
 fn write_state(
     group: &GroupDescription,
     brokers: &[Broker],
     verbose: bool,
     out: &mut Out,
 ) -> Result<(), Failure> {
-    let coordinator = brokers.iter().find(|broker| broker.id == group.coordinator);
-    let coordinator = coordinator.map_or_else(
-        || format!("{NOTHING} ({})", group.coordinator),
-        |broker| {
-            format!(
-                "{}:{}  ({})",
-                broker.endpoint.host, broker.endpoint.port, broker.id
-            )
-        },
-    );
+    let coordinator = coordinator(group.coordinator, brokers);
     let assignor = Some(&group.assignor).filter(|assignor| !assignor.is_empty());
     let mut columns = vec![
         ("GROUP", 15),
@@ -245,7 +251,7 @@ fn write_state(
 }
 
 /// `topic:0,1` for each topic, with semicolons between.
-fn partitions(assignment: &[TopicPartition]) -> Option<String> {
+pub(crate) fn partitions(assignment: &[TopicPartition]) -> Option<String> {
     let mut topics: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
     for name in assignment {
         topics.entry(&name.topic).or_default().push(name.partition);

@@ -30,22 +30,27 @@ pub(super) async fn consumer_groups(
     types: &[KafkaString],
 ) -> Result<Vec<GroupListing>, Failure> {
     let mut groups = admin.list_groups(states, types).await?;
-    groups.retain(|group| {
-        group.protocol_type.is_empty()
-            || group.protocol_type == *"consumer"
-            || group.group_type.eq_ignore_ascii_case("consumer")
-    });
+    groups.retain(is_of_consumers);
     Ok(groups)
 }
 
-fn chosen(
-    options: &Options,
+/// Whether a group's members are consumers, or it has only offsets.
+pub(crate) fn is_of_consumers(group: &GroupListing) -> bool {
+    group.protocol_type.is_empty()
+        || group.protocol_type == *"consumer"
+        || group.group_type.eq_ignore_ascii_case("consumer")
+}
+
+/// The names in a list that is the value of an option, as the protocol has them; none of an empty
+/// list.
+pub(crate) fn chosen(
     option: &str,
+    text: &str,
     known: &[&'static str],
 ) -> Result<Vec<KafkaString>, Failure> {
-    let Some(text) = options.value(option)? else {
+    if text.is_empty() {
         return Ok(Vec::new());
-    };
+    }
     let names = text.split(',').map(|name| {
         let plain = name.trim().replace('_', "");
         let found = known
@@ -62,8 +67,9 @@ fn chosen(
 }
 
 pub(super) async fn list(admin: &Admin, options: &Options, out: &mut Out) -> Result<(), Failure> {
-    let states = chosen(options, "state", &STATES)?;
-    let types = chosen(options, "type", &TYPES)?;
+    let value = |option: &str| options.value(option).map(Option::unwrap_or_default);
+    let states = chosen("state", value("state")?, &STATES)?;
+    let types = chosen("type", value("type")?, &TYPES)?;
     let groups = consumer_groups(admin, &states, &types).await?;
     let mut columns: Vec<(&str, Vec<String>)> = Vec::new();
     if options.has("type") {
@@ -102,7 +108,8 @@ pub(super) async fn list(admin: &Admin, options: &Options, out: &mut Out) -> Res
     Ok(())
 }
 
-fn capitalized(name: &str) -> String {
+/// The text with its first letter capital.
+pub(crate) fn capitalized(name: &str) -> String {
     let (first, rest) = name.split_at(name.len().min(1));
     format!("{}{rest}", first.to_uppercase())
 }

@@ -12,10 +12,10 @@ use crate::options::Options;
 use crate::tool::{Failure, Out};
 
 /// A topic that was asked for, with its partitions or what is wrong with it.
-pub(super) type Asked = (KafkaString, Result<Vec<i32>, ErrorCode>);
+pub(crate) type Asked = (KafkaString, Result<Vec<i32>, ErrorCode>);
 
 /// The partitions of `--topic` arguments: `name` for all, `name:0,1` for some.
-pub(super) async fn asked(admin: &Admin, arguments: &[String]) -> Result<Vec<Asked>, Failure> {
+pub(crate) async fn asked(admin: &Admin, arguments: &[String]) -> Result<Vec<Asked>, Failure> {
     let mut asked: Vec<Asked> = Vec::new();
     let mut whole: Vec<KafkaString> = Vec::new();
     for argument in arguments {

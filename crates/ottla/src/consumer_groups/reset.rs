@@ -2,26 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use ottla_client::core::admin::{CommittedOffset, OffsetSpec};
 use ottla_client::{Admin, TopicPartition, java_order};
 use ottla_protocol::{ErrorCode, KafkaString};
 
-use super::{hash, offsets};
+use super::offsets;
 use crate::date_time::{self, DateTime};
 use crate::kafka_errors;
 use crate::options::Options;
-use crate::tool::{Failure, Out};
+use crate::tool::{self, Failure, Out};
 
-type Offsets = BTreeMap<TopicPartition, i64>;
+/// Offsets by partition.
+pub(crate) type Offsets = BTreeMap<TopicPartition, i64>;
 
 pub(super) async fn reset(admin: &Admin, options: &Options, out: &mut Out) -> Result<(), Failure> {
     let groups = super::groups(admin, options).await?;
-    let from_file = options
-        .value("from-file")?
-        .map(|path| read_file(path, &groups))
-        .transpose()?;
+    let from_file = offsets_from_file(options, &groups)?;
     let mut planned: Vec<(KafkaString, Offsets)> = Vec::new();
     for group in groups {
         let state = match admin.describe_group(&group).await {
@@ -44,7 +41,10 @@ pub(super) async fn reset(admin: &Admin, options: &Options, out: &mut Out) -> Re
         }
         let offsets = match &from_file {
             Some(files) => clamped(admin, files.get(&group).cloned().unwrap_or_default()).await?,
-            None => plan(admin, options, &group).await?,
+            None => {
+                let partitions = partitions(admin, options, &group).await?;
+                plan(admin, options, &group, partitions).await?
+            }
         };
         if options.has("execute") {
             commit(admin, &group, &offsets).await?;
@@ -58,26 +58,38 @@ pub(super) async fn reset(admin: &Admin, options: &Options, out: &mut Out) -> Re
     }
 }
 
-async fn plan(admin: &Admin, options: &Options, group: &KafkaString) -> Result<Offsets, Failure> {
-    let committed = admin.group_offsets(group).await?;
-    let partitions: Vec<TopicPartition> = if options.has("all-topics") {
-        committed.keys().cloned().collect()
-    } else if options.has("topic") {
-        let mut partitions = Vec::new();
-        for (topic, asked) in offsets::asked(admin, options.values("topic")).await? {
-            let indexes =
-                asked.map_err(|code| Failure::Message(kafka_errors::code_message(code)))?;
-            partitions.extend(
-                indexes
-                    .iter()
-                    .map(|index| TopicPartition::new(topic.clone(), *index)),
-            );
-        }
-        partitions
-    } else {
+async fn partitions(
+    admin: &Admin,
+    options: &Options,
+    group: &KafkaString,
+) -> Result<Vec<TopicPartition>, Failure> {
+    if options.has("all-topics") {
+        return Ok(admin.group_offsets(group).await?.into_keys().collect());
+    }
+    if !options.has("topic") {
         let message = "One of the reset scopes should be defined: --all-topics, --topic.";
         return Err(Failure::Usage(message.into()));
-    };
+    }
+    let mut partitions = Vec::new();
+    for (topic, asked) in offsets::asked(admin, options.values("topic")).await? {
+        let indexes = asked.map_err(|code| Failure::Message(kafka_errors::code_message(code)))?;
+        partitions.extend(
+            indexes
+                .iter()
+                .map(|index| TopicPartition::new(topic.clone(), *index)),
+        );
+    }
+    Ok(partitions)
+}
+
+/// Where the options would set the group's offsets of partitions.
+pub(crate) async fn plan(
+    admin: &Admin,
+    options: &Options,
+    group: &KafkaString,
+    partitions: Vec<TopicPartition>,
+) -> Result<Offsets, Failure> {
+    let committed = admin.group_offsets(group).await?;
     let specs = |spec: OffsetSpec| partitions.iter().map(|name| (name.clone(), spec)).collect();
     if options.has("to-earliest") {
         return found(admin, &specs(OffsetSpec::EARLIEST)).await;
@@ -135,13 +147,11 @@ fn timestamp(options: &Options) -> Result<i64, Failure> {
     let text = options.value("by-duration")?.unwrap_or_default();
     let duration = date_time::parse_duration(text)
         .ok_or_else(|| Failure::Message("Text cannot be parsed to a Duration".into()))?;
-    let since_epoch = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    Ok(i64::try_from(since_epoch.as_millis()).unwrap_or(0) - duration)
+    Ok(tool::now_ms() - duration)
 }
 
-async fn found(
+/// The offsets that are looked for.
+pub(crate) async fn found(
     admin: &Admin,
     specs: &BTreeMap<TopicPartition, OffsetSpec>,
 ) -> Result<Offsets, Failure> {
@@ -153,7 +163,7 @@ async fn found(
 }
 
 /// The first offsets at or after a time, the end where there are none.
-async fn at_timestamp(
+pub(crate) async fn at_timestamp(
     admin: &Admin,
     specs: &BTreeMap<TopicPartition, OffsetSpec>,
     ends: &BTreeMap<TopicPartition, OffsetSpec>,
@@ -171,7 +181,7 @@ async fn at_timestamp(
 }
 
 /// Offsets brought within what the log has.
-async fn clamped(admin: &Admin, wanted: Offsets) -> Result<Offsets, Failure> {
+pub(crate) async fn clamped(admin: &Admin, wanted: Offsets) -> Result<Offsets, Failure> {
     let specs = |spec: OffsetSpec| {
         wanted
             .keys()
@@ -200,7 +210,12 @@ async fn clamped(admin: &Admin, wanted: Offsets) -> Result<Offsets, Failure> {
     Ok(offsets)
 }
 
-async fn commit(admin: &Admin, group: &KafkaString, offsets: &Offsets) -> Result<(), Failure> {
+/// Sets the offsets.
+pub(crate) async fn commit(
+    admin: &Admin,
+    group: &KafkaString,
+    offsets: &Offsets,
+) -> Result<(), Failure> {
     if offsets.is_empty() {
         return Ok(());
     }
@@ -229,7 +244,7 @@ fn in_java_order(offsets: &Offsets) -> Vec<(&TopicPartition, i64)> {
         .iter()
         .map(|(name, offset)| (name, *offset))
         .collect();
-    java_order::sort_by_hash(&mut offsets, |(name, _)| hash(name));
+    java_order::sort_by_hash(&mut offsets, |(name, _)| java_order::partition_hash(name));
     offsets
 }
 
@@ -257,7 +272,8 @@ fn write_table(planned: &[(KafkaString, Offsets)], out: &mut Out) -> Result<(), 
     Ok(())
 }
 
-fn export(planned: &[(KafkaString, Offsets)], out: &mut Out) -> Result<(), Failure> {
+/// Shows offsets as a file that `--from-file` takes.
+pub(crate) fn export(planned: &[(KafkaString, Offsets)], out: &mut Out) -> Result<(), Failure> {
     let several = planned.len() > 1;
     for (group, offsets) in planned {
         for (TopicPartition { topic, partition }, offset) in in_java_order(offsets) {
@@ -269,6 +285,15 @@ fn export(planned: &[(KafkaString, Offsets)], out: &mut Out) -> Result<(), Failu
     }
     writeln!(out)?;
     Ok(())
+}
+
+/// The offsets of the file that the options name, if they name one.
+pub(crate) fn offsets_from_file(
+    options: &Options,
+    groups: &[KafkaString],
+) -> Result<Option<BTreeMap<KafkaString, Offsets>>, Failure> {
+    let path = options.value("from-file")?;
+    path.map(|path| read_file(path, groups)).transpose()
 }
 
 /// Reads what an export wrote: the group may be left out if there is only one.

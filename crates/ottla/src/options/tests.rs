@@ -2,6 +2,7 @@ use super::*;
 
 const LINE: CommandLine = CommandLine {
     about: "A tool for tests.",
+    commands: &[],
     options: &[
         flag(&["list"], "Lists."),
         flag(&["help", "h"], "Helps."),

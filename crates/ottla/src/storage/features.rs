@@ -2,7 +2,6 @@
 
 use ottla_metadata::features::{Feature, METADATA_VERSION, MetadataVersion};
 
-use super::arguments::Given;
 use super::{Failure, Report};
 
 /// The level of a release, or Kafka's words for one that doesn't exist.
@@ -17,8 +16,7 @@ pub(super) fn parse_release(text: &str) -> Result<MetadataVersion, Failure> {
     })
 }
 
-pub(super) fn version_mapping(given: &Given) -> Result<Report, Failure> {
-    let text = given.last("--release-version");
+pub(super) fn version_mapping(text: Option<&str>) -> Result<Report, Failure> {
     let version = text.map_or(Ok(MetadataVersion::LATEST_PRODUCTION), parse_release)?;
     let mut report = Report::default();
     report.line(format!(
@@ -46,9 +44,9 @@ const MAPPED: [Feature; 6] = [
     Feature::Streams,
 ];
 
-pub(super) fn dependencies(given: &Given) -> Result<Report, Failure> {
+pub(super) fn dependencies(features: &[String]) -> Result<Report, Failure> {
     let mut report = Report::default();
-    for text in given.all("--feature") {
+    for text in features {
         if let Err(failure) = one_dependency(text, &mut report) {
             return Err(Failure {
                 said: report.text,

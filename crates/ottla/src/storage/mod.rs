@@ -4,7 +4,7 @@ mod arguments;
 mod features;
 mod format;
 mod info;
-mod scram;
+pub(crate) mod scram;
 mod voters;
 
 use std::path::Path;
@@ -109,7 +109,7 @@ Shows the feature levels that a release stands for.
 ",
         options: &[Opt::value("--release-version", "-r")],
         exclusive: &[],
-        run: features::version_mapping,
+        run: |given| features::version_mapping(given.last("--release-version")),
     },
     Command {
         name: "feature-dependencies",
@@ -122,7 +122,7 @@ Shows what a feature's level needs of other features.
 ",
         options: &[Opt::required("--feature", "-f")],
         exclusive: &[],
-        run: features::dependencies,
+        run: |given| features::dependencies(given.all("--feature")),
     },
     Command {
         name: "random-uuid",
@@ -232,12 +232,36 @@ fn new_uuid() -> Result<Uuid, Failure> {
     }
 }
 
-fn fill_random(bytes: &mut [u8]) -> std::io::Result<()> {
+pub(crate) fn fill_random(bytes: &mut [u8]) -> std::io::Result<()> {
     use std::io::Read as _;
     std::fs::File::open("/dev/urandom")?.read_exact(bytes)
 }
 
 pub(crate) use format::format_if_absent;
+
+/// A random id, or why there is none.
+pub(crate) fn random_id() -> Result<Uuid, String> {
+    new_uuid().map_err(|failure| failure.reason)
+}
+
+/// What is to be printed, and why the rest can't be.
+type Explained = Result<String, (String, String)>;
+
+fn explained(outcome: Result<Report, Failure>) -> Explained {
+    outcome
+        .map(|report| report.text)
+        .map_err(|failure| (failure.said, failure.reason))
+}
+
+/// The levels of features that belong to a release, the latest if none is named.
+pub(crate) fn version_mapping(release: Option<&str>) -> Explained {
+    explained(features::version_mapping(release))
+}
+
+/// What levels of features, each given as `name=level`, need of others.
+pub(crate) fn feature_dependencies(features: &[String]) -> Explained {
+    explained(features::dependencies(features))
+}
 
 /// Whether any directory of the node is formatted.
 pub(crate) fn any_formatted(config: &NodeConfig) -> Result<bool, String> {

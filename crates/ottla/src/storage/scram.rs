@@ -6,67 +6,51 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hmac::{Hmac, Mac as _};
+use ottla_client::core::admin::quotas::ScramMechanism as Mechanism;
 use ottla_protocol::messages::UserScramCredentialRecord;
 use sha2::{Digest as _, Sha256, Sha512};
 
-const ITERATIONS_MIN: u32 = 4096;
-const ITERATIONS_MAX: u32 = 16_384;
+pub(crate) const ITERATIONS_MIN: u32 = 4096;
+pub(crate) const ITERATIONS_MAX: u32 = 16_384;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mechanism {
-    Sha256,
-    Sha512,
+/// The password as it is kept: salted and hashed so many times.
+pub(crate) fn salted_password(
+    mechanism: Mechanism,
+    password: &str,
+    salt: &[u8],
+    iterations: u32,
+) -> Vec<u8> {
+    let password = password.as_bytes();
+    match mechanism {
+        Mechanism::Sha256 => {
+            pbkdf2::pbkdf2_hmac_array::<Sha256, 32>(password, salt, iterations).to_vec()
+        }
+        Mechanism::Sha512 => {
+            pbkdf2::pbkdf2_hmac_array::<Sha512, 64>(password, salt, iterations).to_vec()
+        }
+    }
 }
 
-impl Mechanism {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Sha256 => "SCRAM-SHA-256",
-            Self::Sha512 => "SCRAM-SHA-512",
+fn sign(mechanism: Mechanism, key: &[u8], text: &str) -> Vec<u8> {
+    const ANY_LENGTH: &str = "HMAC takes keys of any length";
+    match mechanism {
+        Mechanism::Sha256 => {
+            let mut mac = Hmac::<Sha256>::new_from_slice(key).expect(ANY_LENGTH);
+            mac.update(text.as_bytes());
+            mac.finalize().into_bytes().to_vec()
+        }
+        Mechanism::Sha512 => {
+            let mut mac = Hmac::<Sha512>::new_from_slice(key).expect(ANY_LENGTH);
+            mac.update(text.as_bytes());
+            mac.finalize().into_bytes().to_vec()
         }
     }
+}
 
-    fn number(self) -> i8 {
-        match self {
-            Self::Sha256 => 1,
-            Self::Sha512 => 2,
-        }
-    }
-
-    fn salted_password(self, password: &str, salt: &[u8], iterations: u32) -> Vec<u8> {
-        match self {
-            Self::Sha256 => {
-                pbkdf2::pbkdf2_hmac_array::<Sha256, 32>(password.as_bytes(), salt, iterations)
-                    .to_vec()
-            }
-            Self::Sha512 => {
-                pbkdf2::pbkdf2_hmac_array::<Sha512, 64>(password.as_bytes(), salt, iterations)
-                    .to_vec()
-            }
-        }
-    }
-
-    fn sign(self, key: &[u8], text: &str) -> Vec<u8> {
-        const ANY_LENGTH: &str = "HMAC takes keys of any length";
-        match self {
-            Self::Sha256 => {
-                let mut mac = Hmac::<Sha256>::new_from_slice(key).expect(ANY_LENGTH);
-                mac.update(text.as_bytes());
-                mac.finalize().into_bytes().to_vec()
-            }
-            Self::Sha512 => {
-                let mut mac = Hmac::<Sha512>::new_from_slice(key).expect(ANY_LENGTH);
-                mac.update(text.as_bytes());
-                mac.finalize().into_bytes().to_vec()
-            }
-        }
-    }
-
-    fn digest(self, bytes: &[u8]) -> Vec<u8> {
-        match self {
-            Self::Sha256 => Sha256::digest(bytes).to_vec(),
-            Self::Sha512 => Sha512::digest(bytes).to_vec(),
-        }
+fn digest(mechanism: Mechanism, bytes: &[u8]) -> Vec<u8> {
+    match mechanism {
+        Mechanism::Sha256 => Sha256::digest(bytes).to_vec(),
+        Mechanism::Sha512 => Sha512::digest(bytes).to_vec(),
     }
 }
 
@@ -76,11 +60,9 @@ pub(super) fn parse(text: &str, random_salt: &[u8]) -> Result<UserScramCredentia
     let (mechanism, rest) = text
         .split_once('=')
         .ok_or_else(|| format!("Failed to find equals sign in SCRAM argument '{text}'"))?;
-    let mechanism = match mechanism.trim() {
-        "SCRAM-SHA-256" => Mechanism::Sha256,
-        "SCRAM-SHA-512" => Mechanism::Sha512,
-        other => return Err(format!("The add-scram mechanism {other} is not supported.")),
-    };
+    let mechanism = mechanism.trim();
+    let mechanism = Mechanism::from_name(mechanism)
+        .ok_or_else(|| format!("The add-scram mechanism {mechanism} is not supported."))?;
     let inner = rest
         .trim()
         .strip_prefix('[')
@@ -126,7 +108,7 @@ fn credential(
         settings.remove("password"),
         settings.remove("saltedpassword"),
     ) {
-        (Some(password), None) => mechanism.salted_password(password, salt, iterations),
+        (Some(password), None) => salted_password(mechanism, password, salt, iterations),
         (None, Some(_)) if given_salt.is_none() => {
             return Err("You must supply 'salt' with 'saltedpassword' to add-scram".to_owned());
         }
@@ -146,13 +128,13 @@ fn credential(
             names.join(", ")
         ));
     }
-    let stored_key = mechanism.digest(&mechanism.sign(&salted_password, "Client Key"));
+    let stored_key = digest(mechanism, &sign(mechanism, &salted_password, "Client Key"));
     Ok(UserScramCredentialRecord {
         name: name.into(),
-        mechanism: mechanism.number(),
+        mechanism: mechanism.code(),
         salt: Bytes::copy_from_slice(salt),
         stored_key: stored_key.into(),
-        server_key: mechanism.sign(&salted_password, "Server Key").into(),
+        server_key: sign(mechanism, &salted_password, "Server Key").into(),
         iterations: i32::try_from(iterations).unwrap_or(i32::MAX),
         ..UserScramCredentialRecord::default()
     })

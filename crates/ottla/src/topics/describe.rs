@@ -49,7 +49,7 @@ pub(super) async fn describe(
     }
     // Apache Kafka goes on without reassignments where they may not be listed.
     let reassigned = match topics.is_empty() {
-        true => Vec::new(),
+        true => BTreeMap::new(),
         false => admin
             .list_partition_reassignments()
             .await
@@ -58,7 +58,10 @@ pub(super) async fn describe(
     let report = Report {
         options,
         live_brokers: admin.broker_ids().await?.into_iter().collect(),
-        reassigned: reassigned.into_iter().collect(),
+        reassigned: reassigned
+            .into_iter()
+            .map(|(name, change)| (name, change.adding))
+            .collect(),
     };
     for topic in &topics {
         let entries = configs

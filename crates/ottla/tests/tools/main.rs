@@ -2,7 +2,8 @@
 //!
 //! `testdata/kafka-4.3.1/tools.txt` holds commands (`$`), lines for standard input (`>`), the
 //! output that Apache Kafka 4.3.1's own tool gave against its own broker (`|`) and the exit code
-//! where it is not 0 (`?`). Topic ids and addresses are masked. `conformance/driver/golden_tools.py`
+//! where it is not 0 (`?`); `@FILE` in a command is a file with the lines that follow it. What
+//! `tools.masks` names, such as ids and addresses, is masked. `conformance/driver/golden_tools.py`
 //! writes it, and compares it in every conformance run.
 
 #![expect(
@@ -23,6 +24,8 @@ use ottla_broker::testing::format;
 use ottla_log::MemoryDisk;
 
 const GOLDEN: &str = include_str!("../../testdata/kafka-4.3.1/tools.txt");
+/// What is another's each time: a pattern, a tab, what takes its place.
+const MASKS: &str = include_str!("../../testdata/kafka-4.3.1/tools.masks");
 
 async fn start() -> (Server, SocketAddr) {
     let disk = Arc::new(MemoryDisk::new());
@@ -40,6 +43,9 @@ async fn start() -> (Server, SocketAddr) {
         ("offsets.topic.replication.factor", "1"),
         ("offsets.topic.num.partitions", "1"),
         ("group.initial.rebalance.delay.ms", "0"),
+        ("share.coordinator.state.topic.num.partitions", "1"),
+        ("share.coordinator.state.topic.replication.factor", "1"),
+        ("share.coordinator.state.topic.min.isr", "1"),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .into();
@@ -55,11 +61,16 @@ async fn start() -> (Server, SocketAddr) {
 
 /// Output and exit code of a tool, the former masked.
 fn run(command: &str, input: &[&str], server: &str) -> (String, i32) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    for line in input {
+        writeln!(file.as_file(), "{line}").unwrap();
+    }
+    let path = file.path().to_str().unwrap();
     let mut words = command.split(' ');
     let tool = words.next().unwrap();
     let mut child = Command::new(env!("CARGO_BIN_EXE_ottla"))
         .args([tool, "--bootstrap-server", server])
-        .args(words)
+        .args(words.map(|word| if word == "@FILE" { path } else { word }))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -79,17 +90,12 @@ fn mask(text: &str, server: &str) -> String {
     let text = text.replace(server, "<server>");
     let mut masked = String::new();
     for line in text.lines() {
-        let line = match line.split_once("TopicId: ") {
-            Some((before, after)) => {
-                let rest = after.find('\t').map_or("", |end| &after[end..]);
-                format!("{before}TopicId: <id>{rest}")
-            }
-            None => line.to_owned(),
-        };
-        let line = match line.split_once("<server>  (1)") {
-            Some((before, after)) => format!("{before}<server>  (1) {}", after.trim_start()),
-            None => line,
-        };
+        let mut line = line.to_owned();
+        for mask in MASKS.lines() {
+            let (pattern, replacement) = mask.split_once('\t').unwrap();
+            let pattern = regex::Regex::new(pattern).unwrap();
+            line = pattern.replace_all(&line, replacement).into_owned();
+        }
         writeln!(masked, "| {line}").unwrap();
     }
     masked

@@ -3,9 +3,12 @@
 use std::collections::BTreeSet;
 
 use ottla_protocol::KafkaString;
-use ottla_protocol::messages::{MetadataRequest, metadata_request::MetadataRequestTopic};
+use ottla_protocol::messages::{
+    DescribeClusterRequest, MetadataRequest, metadata_request::MetadataRequestTopic,
+};
 
 use super::{Cluster, ClusterOptions, Destination, Kind, Pending};
+use crate::core::metadata::CONTROLLER_ENDPOINTS;
 use crate::core::random::Random;
 
 /// The topics that metadata is kept of.
@@ -116,6 +119,15 @@ impl Cluster {
         }
         self.interest.asked = true;
         self.interest.wanted = false;
+        if self.options.controllers {
+            let request = DescribeClusterRequest {
+                endpoint_type: CONTROLLER_ENDPOINTS,
+                ..DescribeClusterRequest::default()
+            };
+            let kind = Kind::Metadata { whole: true };
+            self.enqueue_own(now_ms, Box::new(request), kind, (now_ms, 0));
+            return;
+        }
         let names = self.interest.names.iter().map(|name| MetadataRequestTopic {
             name: Some(name.clone()),
             ..MetadataRequestTopic::default()

@@ -12,6 +12,7 @@ use ottla_protocol::{ErrorCode, KafkaString};
 use super::partitions::Position;
 use super::{Asked, CommittedOffset, Consumer, IsolationLevel, OffsetReset, TopicPartition};
 use crate::Error;
+use crate::core::by_topic;
 use crate::core::call::{AtMost, RawResponse, RequestId};
 use crate::core::cluster::{CoordinatorKind, Destination};
 
@@ -361,15 +362,4 @@ impl Consumer {
         self.membership_failed(now_ms, code);
         Err(error)
     }
-}
-
-/// Values by the topic of their partition.
-fn by_topic<'a, T>(
-    items: impl Iterator<Item = (&'a TopicPartition, T)>,
-) -> BTreeMap<KafkaString, Vec<T>> {
-    let mut topics: BTreeMap<KafkaString, Vec<T>> = BTreeMap::new();
-    for (name, item) in items {
-        topics.entry(name.topic.clone()).or_default().push(item);
-    }
-    topics
 }

@@ -171,6 +171,36 @@ impl Fetched {
     }
 }
 
+/// Every record in the bytes of a partition, those of transactions that were aborted too.
+pub(in crate::core) fn decode_records(
+    partition: &TopicPartition,
+    bytes: Bytes,
+    check_crcs: bool,
+    workspace: &mut Workspace,
+) -> Result<Vec<ConsumerRecord>, Error> {
+    let mut reading = Reading {
+        partition,
+        isolation_level: IsolationLevel::ReadUncommitted,
+        check_crcs,
+        workspace,
+    };
+    let mut fetched = Fetched::new(bytes, 0, &[]);
+    let mut records = Vec::new();
+    loop {
+        match fetched.next(&mut reading) {
+            Ok(Some(record)) => records.push(record),
+            Ok(None) => return Ok(records),
+            Err(reason) => {
+                return Err(Error::Records {
+                    topic: partition.topic.to_string(),
+                    partition: partition.partition,
+                    reason: reason.to_string(),
+                });
+            }
+        }
+    }
+}
+
 impl Consumer {
     /// Takes records of one partition after the other.
     pub(super) fn take_records(&mut self) -> Result<Vec<ConsumerRecord>, Error> {

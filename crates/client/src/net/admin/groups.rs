@@ -3,28 +3,32 @@
 use std::collections::BTreeMap;
 
 use ottla_protocol::messages::{
-    ConsumerGroupDescribeRequest, DeleteGroupsRequest, DescribeGroupsRequest, ListGroupsRequest,
-    ListGroupsResponse, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest,
-    OffsetFetchResponse, consumer_group_describe_response, describe_groups_response,
-    offset_commit_request, offset_delete_request, offset_fetch_request,
+    ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, DeleteGroupsRequest,
+    DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse, ListGroupsRequest,
+    ListGroupsResponse, OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest,
+    OffsetDeleteResponse, OffsetFetchRequest, OffsetFetchResponse,
+    consumer_group_describe_response, describe_groups_response, offset_commit_request,
+    offset_delete_request, offset_fetch_request,
 };
-use ottla_protocol::{ErrorCode, KafkaString};
+use ottla_protocol::{ErrorCode, KafkaString, Message};
 
 use super::Admin;
 use crate::Error;
-use crate::core::Destination;
 use crate::core::admin::{
     CommittedOffset, GroupDescription, GroupListing, MemberDescription, TopicPartition,
-    classic_assignment,
+    classic_assignment, is_wrong_broker,
 };
-use crate::core::call::AtMost;
+use crate::core::call::{AtMost, Call};
 use crate::core::cluster::CoordinatorKind;
+use crate::core::{Destination, by_topic, of_topic};
 
 /// The last versions that name topics instead of giving their ids.
 const OFFSET_BY_NAME_MAX: i16 = 9;
 
-fn coordinator(group_id: &KafkaString) -> Destination {
-    Destination::Coordinator(CoordinatorKind::Group, group_id.clone())
+/// The one group that an answer is about.
+pub(super) fn only<T>(groups: Vec<T>) -> Result<T, Error> {
+    let group = groups.into_iter().next();
+    group.ok_or_else(|| Error::Protocol("an answer without a group".into()))
 }
 
 impl Admin {
@@ -60,10 +64,20 @@ impl Admin {
         Ok(groups.into_values().collect())
     }
 
+    /// Asks a group's coordinator.
+    pub(super) async fn ask_group<M: Message, T>(
+        &self,
+        group_id: &KafkaString,
+        call: impl Call + Clone + 'static,
+        judge: impl Fn(i32, M) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.ask_coordinator(CoordinatorKind::Group, group_id, call, judge)
+            .await
+    }
+
     /// Describes a group of consumers, of the new protocol or the classic one.
     pub async fn describe_group(&self, group_id: &KafkaString) -> Result<GroupDescription, Error> {
-        let described = self.until_right(async || self.describe_consumer_group(group_id).await);
-        match described.await {
+        match self.describe_consumer_group(group_id).await {
             Err(Error::UnsupportedVersion { .. }) => {}
             Err(error)
                 if matches!(
@@ -72,8 +86,7 @@ impl Admin {
                 ) => {}
             described => return described,
         }
-        self.until_right(async || self.describe_classic_group(group_id).await)
-            .await
+        self.describe_classic_group(group_id).await
     }
 
     async fn describe_consumer_group(
@@ -84,23 +97,26 @@ impl Admin {
             group_ids: vec![group_id.clone()],
             ..ConsumerGroupDescribeRequest::default()
         };
-        let raw = self.start(coordinator(group_id), request).wait().await?;
-        let broker = raw.broker;
-        let response: ottla_protocol::messages::ConsumerGroupDescribeResponse = raw.decode()?;
-        let group = response.groups.into_iter().next();
-        let group = group.ok_or_else(|| Error::Protocol("an answer without a group".into()))?;
-        self.check_coordinated(group_id, group.error_code, group.error_message.as_deref())?;
-        Ok(GroupDescription {
-            group_id: group.group_id,
-            state: group.group_state,
-            group_type: KafkaString::from_static("consumer"),
-            protocol_type: KafkaString::from_static("consumer"),
-            assignor: group.assignor_name,
-            coordinator: broker,
-            epoch: Some(group.group_epoch),
-            assignment_epoch: Some(group.assignment_epoch),
-            members: group.members.into_iter().map(consumer_member).collect(),
-        })
+        self.ask_group(
+            group_id,
+            request,
+            |coordinator, response: ConsumerGroupDescribeResponse| {
+                let group = only(response.groups)?;
+                Error::check(group.error_code, group.error_message.as_deref())?;
+                Ok(GroupDescription {
+                    group_id: group.group_id,
+                    state: group.group_state,
+                    group_type: KafkaString::from_static("consumer"),
+                    protocol_type: KafkaString::from_static("consumer"),
+                    assignor: group.assignor_name,
+                    coordinator,
+                    epoch: Some(group.group_epoch),
+                    assignment_epoch: Some(group.assignment_epoch),
+                    members: group.members.into_iter().map(consumer_member).collect(),
+                })
+            },
+        )
+        .await
     }
 
     async fn describe_classic_group(
@@ -111,54 +127,37 @@ impl Admin {
             groups: vec![group_id.clone()],
             ..DescribeGroupsRequest::default()
         };
-        let raw = self.start(coordinator(group_id), request).wait().await?;
-        let broker = raw.broker;
-        let response: ottla_protocol::messages::DescribeGroupsResponse = raw.decode()?;
-        let group = response.groups.into_iter().next();
-        let group = group.ok_or_else(|| Error::Protocol("an answer without a group".into()))?;
-        self.check_coordinated(group_id, group.error_code, group.error_message.as_deref())?;
-        Ok(GroupDescription {
-            group_id: group.group_id,
-            state: group.group_state,
-            group_type: KafkaString::from_static("classic"),
-            protocol_type: group.protocol_type,
-            assignor: group.protocol_data,
-            coordinator: broker,
-            epoch: None,
-            assignment_epoch: None,
-            members: group.members.into_iter().map(classic_member).collect(),
-        })
-    }
-
-    /// As [`Error::check`]; forgets the coordinator if it says that it isn't it.
-    fn check_coordinated(
-        &self,
-        group_id: &KafkaString,
-        code: i16,
-        message: Option<&str>,
-    ) -> Result<(), Error> {
-        let code = ErrorCode(code);
-        if matches!(
-            code,
-            ErrorCode::NOT_COORDINATOR | ErrorCode::COORDINATOR_NOT_AVAILABLE
-        ) {
-            self.shared
-                .lock()
-                .forget_coordinator(CoordinatorKind::Group, group_id);
-        }
-        Error::check(code.0, message)
+        self.ask_group(
+            group_id,
+            request,
+            |coordinator, response: DescribeGroupsResponse| {
+                let group = only(response.groups)?;
+                Error::check(group.error_code, group.error_message.as_deref())?;
+                Ok(GroupDescription {
+                    group_id: group.group_id,
+                    state: group.group_state,
+                    group_type: KafkaString::from_static("classic"),
+                    protocol_type: group.protocol_type,
+                    assignor: group.protocol_data,
+                    coordinator,
+                    epoch: None,
+                    assignment_epoch: None,
+                    members: group.members.into_iter().map(classic_member).collect(),
+                })
+            },
+        )
+        .await
     }
 
     /// Deletes a group.
     pub async fn delete_group(&self, group_id: &KafkaString) -> Result<(), Error> {
-        self.until_right(async || {
-            let request = DeleteGroupsRequest {
-                groups_names: vec![group_id.clone()],
-                ..DeleteGroupsRequest::default()
-            };
-            let response = self.request(coordinator(group_id), request).await?;
+        let request = DeleteGroupsRequest {
+            groups_names: vec![group_id.clone()],
+            ..DeleteGroupsRequest::default()
+        };
+        self.ask_group(group_id, request, |_, response: DeleteGroupsResponse| {
             let mut results = response.results.iter();
-            results.try_for_each(|result| self.check_coordinated(group_id, result.error_code, None))
+            results.try_for_each(|result| Error::check(result.error_code, None))
         })
         .await
     }
@@ -168,25 +167,22 @@ impl Admin {
         &self,
         group_id: &KafkaString,
     ) -> Result<BTreeMap<TopicPartition, CommittedOffset>, Error> {
-        self.until_right(async || {
-            let group = offset_fetch_request::OffsetFetchRequestGroup {
-                group_id: group_id.clone(),
-                topics: None,
-                ..offset_fetch_request::OffsetFetchRequestGroup::default()
-            };
-            let request = OffsetFetchRequest {
+        let group = offset_fetch_request::OffsetFetchRequestGroup {
+            group_id: group_id.clone(),
+            topics: None,
+            ..offset_fetch_request::OffsetFetchRequestGroup::default()
+        };
+        let call = AtMost {
+            request: OffsetFetchRequest {
                 groups: vec![group],
                 ..OffsetFetchRequest::default()
-            };
-            let call = AtMost {
-                request,
-                version_max: OFFSET_BY_NAME_MAX,
-            };
-            let raw = self.start(coordinator(group_id), call).wait().await?;
-            let response: OffsetFetchResponse = raw.decode()?;
+            },
+            version_max: OFFSET_BY_NAME_MAX,
+        };
+        self.ask_group(group_id, call, |_, response: OffsetFetchResponse| {
             let mut offsets = BTreeMap::new();
             for group in response.groups {
-                self.check_coordinated(group_id, group.error_code, None)?;
+                Error::check(group.error_code, None)?;
                 for topic in group.topics {
                     for partition in topic.partitions {
                         if partition.error_code != 0 || partition.committed_offset < 0 {
@@ -209,14 +205,13 @@ impl Admin {
         .await
     }
 
-    /// Sets a group's offsets; it must have no members.
+    /// Sets offsets of a group that has no members; gives each partition's outcome.
     pub async fn alter_group_offsets(
         &self,
         group_id: &KafkaString,
         offsets: &BTreeMap<TopicPartition, CommittedOffset>,
     ) -> Result<Vec<(TopicPartition, Result<(), Error>)>, Error> {
-        let mut topics: BTreeMap<KafkaString, Vec<_>> = BTreeMap::new();
-        for (name, committed) in offsets {
+        let topics = by_topic(offsets.iter().map(|(name, committed)| {
             let partition = offset_commit_request::OffsetCommitRequestPartition {
                 partition_index: name.partition,
                 committed_offset: committed.offset,
@@ -224,39 +219,29 @@ impl Admin {
                 committed_metadata: Some(committed.metadata.clone()),
                 ..offset_commit_request::OffsetCommitRequestPartition::default()
             };
-            topics
-                .entry(name.topic.clone())
-                .or_default()
-                .push(partition);
-        }
-        let topics: Vec<_> = topics
-            .into_iter()
-            .map(
-                |(name, partitions)| offset_commit_request::OffsetCommitRequestTopic {
-                    name,
-                    partitions,
-                    ..offset_commit_request::OffsetCommitRequestTopic::default()
-                },
-            )
-            .collect();
-        self.until_right(async || {
-            let request = OffsetCommitRequest {
+            (name, partition)
+        }));
+        let topics = topics.into_iter().map(|(name, partitions)| {
+            offset_commit_request::OffsetCommitRequestTopic {
+                name,
+                partitions,
+                ..offset_commit_request::OffsetCommitRequestTopic::default()
+            }
+        });
+        let call = AtMost {
+            request: OffsetCommitRequest {
                 group_id: group_id.clone(),
-                topics: topics.clone(),
+                topics: topics.collect(),
                 ..OffsetCommitRequest::default()
-            };
-            let call = AtMost {
-                request,
-                version_max: OFFSET_BY_NAME_MAX,
-            };
-            let raw = self.start(coordinator(group_id), call).wait().await?;
-            let response: ottla_protocol::messages::OffsetCommitResponse = raw.decode()?;
+            },
+            version_max: OFFSET_BY_NAME_MAX,
+        };
+        self.ask_group(group_id, call, |_, response: OffsetCommitResponse| {
             let mut results = Vec::new();
             for topic in response.topics {
                 for partition in topic.partitions {
-                    let checked = self.check_coordinated(group_id, partition.error_code, None);
-                    let wrong = checked.as_ref().err().and_then(Error::code);
-                    if wrong.is_some_and(crate::core::admin::is_wrong_broker) {
+                    let checked = Error::check(partition.error_code, None);
+                    if is_wrong_broker(ErrorCode(partition.error_code)) {
                         checked?;
                         continue;
                     }
@@ -275,32 +260,20 @@ impl Admin {
         group_id: &KafkaString,
         partitions: &[TopicPartition],
     ) -> Result<Vec<(TopicPartition, Result<(), Error>)>, Error> {
-        let mut topics: BTreeMap<KafkaString, Vec<_>> = BTreeMap::new();
-        for name in partitions {
-            let partition = offset_delete_request::OffsetDeleteRequestPartition {
-                partition_index: name.partition,
-            };
-            topics
-                .entry(name.topic.clone())
-                .or_default()
-                .push(partition);
-        }
-        let topics: Vec<_> = topics
-            .into_iter()
-            .map(
-                |(name, partitions)| offset_delete_request::OffsetDeleteRequestTopic {
-                    name,
-                    partitions,
-                },
-            )
-            .collect();
-        self.until_right(async || {
-            let request = OffsetDeleteRequest {
-                group_id: group_id.clone(),
-                topics: topics.clone(),
-            };
-            let response = self.request(coordinator(group_id), request).await?;
-            self.check_coordinated(group_id, response.error_code, None)?;
+        let topics = by_topic(partitions.iter().map(|name| {
+            let partition_index = name.partition;
+            let partition = offset_delete_request::OffsetDeleteRequestPartition { partition_index };
+            (name, partition)
+        }));
+        let topics = topics.into_iter().map(|(name, partitions)| {
+            offset_delete_request::OffsetDeleteRequestTopic { name, partitions }
+        });
+        let request = OffsetDeleteRequest {
+            group_id: group_id.clone(),
+            topics: topics.collect(),
+        };
+        self.ask_group(group_id, request, |_, response: OffsetDeleteResponse| {
+            Error::check(response.error_code, None)?;
             let results = response.topics.into_iter().flat_map(|topic| {
                 let name = topic.name;
                 topic.partitions.into_iter().map(move |partition| {
@@ -332,13 +305,7 @@ fn consumer_member(member: consumer_group_describe_response::Member) -> MemberDe
     let partitions = |assignment: consumer_group_describe_response::Assignment| {
         let topics = assignment.topic_partitions.into_iter();
         topics
-            .flat_map(|topic| {
-                let name = topic.topic_name;
-                topic
-                    .partitions
-                    .into_iter()
-                    .map(move |index| TopicPartition::new(name.clone(), index))
-            })
+            .flat_map(|topic| of_topic(topic.topic_name, topic.partitions))
             .collect::<Vec<_>>()
     };
     MemberDescription {

@@ -2,17 +2,16 @@
 
 use ottla_protocol::messages::{
     CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest,
-    DescribeTopicPartitionsRequest, ListPartitionReassignmentsRequest, MetadataRequest,
-    MetadataResponse, create_partitions_request, create_topics_request, delete_topics_request,
-    describe_topic_partitions_request, describe_topic_partitions_response, metadata_request,
-    metadata_response,
+    DescribeTopicPartitionsRequest, MetadataRequest, MetadataResponse, create_partitions_request,
+    create_topics_request, delete_topics_request, describe_topic_partitions_request,
+    describe_topic_partitions_response, metadata_request, metadata_response,
 };
 use ottla_protocol::{ErrorCode, KafkaString, Uuid};
 
 use super::Admin;
 use crate::Error;
 use crate::core::Destination;
-use crate::core::admin::{NewTopic, PartitionDescription, TopicDescription, TopicPartition};
+use crate::core::admin::{NewTopic, PartitionDescription, TopicDescription};
 use crate::core::call::AtMost;
 
 /// The last DeleteTopics that takes names only.
@@ -242,39 +241,6 @@ impl Admin {
             right_broker(results.collect())
         })
         .await
-    }
-
-    /// Partitions whose replicas are being changed, with the replicas that are being added.
-    pub async fn list_partition_reassignments(
-        &self,
-    ) -> Result<Vec<(TopicPartition, Vec<i32>)>, Error> {
-        self.until_right(async || {
-            let request = ListPartitionReassignmentsRequest {
-                timeout_ms: self.broker_timeout_ms(),
-                topics: None,
-                ..ListPartitionReassignmentsRequest::default()
-            };
-            let response = self.request(Destination::Controller, request).await?;
-            Error::check(response.error_code, response.error_message.as_deref())?;
-            let partitions = response.topics.into_iter().flat_map(|topic| {
-                let name = topic.name;
-                topic.partitions.into_iter().map(move |partition| {
-                    let index = partition.partition_index;
-                    (
-                        TopicPartition::new(name.clone(), index),
-                        partition.adding_replicas,
-                    )
-                })
-            });
-            Ok(partitions.collect())
-        })
-        .await
-    }
-
-    fn broker_timeout_ms(&self) -> i32 {
-        i32::try_from(self.timeout_ms)
-            .unwrap_or(i32::MAX)
-            .min(30_000)
     }
 }
 
