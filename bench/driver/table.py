@@ -77,6 +77,10 @@ def line(row, values):
     limit = number(statistics.median(floor)) if floor else ""
     if not theirs or not ours:
         return f"| {row} | | | | | {limit} | |"
+    if not all(theirs):
+        # EndToEndLatency counts whole milliseconds: of none there is no ratio.
+        values = f"{number(statistics.median(theirs))} | {number(statistics.median(ours))}"
+        return f"| {row} | {values} | | | {limit} | |"
     ratios = [our / their for our, their in zip(ours, theirs)]
     ratio = statistics.median(ratios)
     wanted = goal(row)

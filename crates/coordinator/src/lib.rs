@@ -23,6 +23,7 @@ mod decision;
 mod error;
 pub mod group;
 mod now;
+mod numbered;
 pub mod record;
 pub mod share_state;
 pub mod transaction;

@@ -4,9 +4,10 @@
 
 use bytes::Bytes;
 use ottla_protocol::messages;
-use ottla_protocol::{DecodeError, KafkaString, Message, Reader, Writer};
+use ottla_protocol::{DecodeError, KafkaString, Message, Reader};
 
 use crate::Error;
+use crate::numbered::numbered;
 
 /// The version that keys are written in; there is no other.
 const KEY_VERSION: i16 = 0;
@@ -63,12 +64,9 @@ macro_rules! records {
             /// # Errors
             /// If a field is longer than its length can say.
             pub fn encode(&self) -> Result<Bytes, Error> {
-                let mut writer = Writer::new();
-                writer.write_i16(self.record_type());
                 match self {
-                    $(Self::$name(key) => key.encode(&mut writer, KEY_VERSION)?,)*
+                    $(Self::$name(key) => numbered(self.record_type(), key, KEY_VERSION),)*
                 }
-                Ok(writer.into_bytes())
             }
 
             /// The key that the bytes hold.
@@ -90,11 +88,10 @@ macro_rules! records {
         }
 
         impl RecordValue {
-            fn encode_at(&self, writer: &mut Writer, version: i16) -> Result<(), Error> {
+            fn encode_at(&self, version: i16) -> Result<Bytes, Error> {
                 match self {
-                    $(Self::$name(value) => value.encode(writer, version)?,)*
+                    $(Self::$name(value) => numbered(version, value.as_ref(), version),)*
                 }
-                Ok(())
             }
 
             fn decode_at(
@@ -177,16 +174,9 @@ impl CoordinatorRecord {
     /// # Errors
     /// If a field is longer than its length can say, or the version lacks a field that has a value.
     pub fn encode(&self) -> Result<(Bytes, Option<Bytes>), Error> {
-        let value = match &self.value {
-            Some(VersionedValue { version, value }) => {
-                let mut writer = Writer::new();
-                writer.write_i16(*version);
-                value.encode_at(&mut writer, *version)?;
-                Some(writer.into_bytes())
-            }
-            None => None,
-        };
-        Ok((self.key.encode()?, value))
+        let value = self.value.as_ref();
+        let value = value.map(|VersionedValue { version, value }| value.encode_at(*version));
+        Ok((self.key.encode()?, value.transpose()?))
     }
 
     /// The record that key and value of a log record hold.

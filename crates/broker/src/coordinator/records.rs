@@ -3,10 +3,15 @@
 use ottla_coordinator::Now;
 use ottla_protocol::ErrorCode;
 use ottla_protocol::compression::{Compression, Workspace};
-use ottla_protocol::record::{BatchOptions, ControlRecordType, RecordBatchBuilder, SimpleRecord};
+use ottla_protocol::record::{
+    BatchOptions, ControlRecordType, RECORD_BATCH_OVERHEAD, RecordBatchBuilder, SimpleRecord,
+};
 
 use super::shard::{EndMarker, TransactionalWrite};
 use super::state::CoordinatorState;
+
+/// What most records take, so that a batch is put together without being moved.
+const USUAL_RECORD_BYTES: usize = 128;
 
 /// How batches are to be made.
 pub(super) struct Batching {
@@ -45,7 +50,9 @@ pub(super) fn to_batches<C: CoordinatorState>(
     let mut workspace = Workspace::new();
     let options = batching.options();
     let mut batches = Vec::new();
-    let mut builder = RecordBatchBuilder::new(options);
+    let room = RECORD_BATCH_OVERHEAD + records.len().saturating_mul(USUAL_RECORD_BYTES);
+    let room = Vec::with_capacity(room.min(batching.batch_bytes_max));
+    let mut builder = RecordBatchBuilder::with_buffer(options, room);
     for record in records {
         let record = C::encode(record, batching.now).map_err(|error| {
             tracing::error!(topic = C::TOPIC, %error, "a coordinator's record could not be encoded");
@@ -78,7 +85,11 @@ fn finish(
     let batch = builder
         .build(workspace)
         .map_err(|_| ErrorCode::RECORD_LIST_TOO_LARGE)?;
-    batches.extend_from_slice(&batch);
+    if batches.is_empty() {
+        *batches = batch;
+    } else {
+        batches.extend_from_slice(&batch);
+    }
     Ok(())
 }
 

@@ -5,10 +5,11 @@ use ottla_protocol::messages::{
     ShareSnapshotKey, ShareSnapshotValue, ShareUpdateKey, ShareUpdateValue, share_snapshot_value,
     share_update_value,
 };
-use ottla_protocol::{DecodeError, KafkaString, Message, Reader, Uuid, Writer};
+use ottla_protocol::{DecodeError, KafkaString, Message, Reader, Uuid};
 
 use super::batch::{StateBatch, combine};
 use crate::Error;
+use crate::numbered::numbered;
 
 const SNAPSHOT: i16 = 0;
 const UPDATE: i16 = 1;
@@ -114,8 +115,8 @@ impl ShareStateRecord {
                 };
                 let value = state
                     .as_ref()
-                    .map(|state| put(VERSION, &snapshot_value(state)));
-                Ok((put(SNAPSHOT, &key)?, value.transpose()?))
+                    .map(|state| numbered(VERSION, &snapshot_value(state), VERSION));
+                Ok((numbered(SNAPSHOT, &key, VERSION)?, value.transpose()?))
             }
             Self::Update(partition, update) => {
                 let key = ShareUpdateKey {
@@ -124,8 +125,8 @@ impl ShareStateRecord {
                     partition: partition.partition,
                 };
                 Ok((
-                    put(UPDATE, &key)?,
-                    Some(put(VERSION, &update_value(update))?),
+                    numbered(UPDATE, &key, VERSION)?,
+                    Some(numbered(VERSION, &update_value(update), VERSION)?),
                 ))
             }
         }
@@ -177,14 +178,6 @@ impl ShareStateRecord {
             _ => Err(Error::UnknownRecordType { record_type }),
         }
     }
-}
-
-/// A number, the record type or the version, and a message after it.
-fn put(first: i16, message: &impl Message) -> Result<Bytes, Error> {
-    let mut writer = Writer::new();
-    writer.write_i16(first);
-    message.encode(&mut writer, VERSION)?;
-    Ok(writer.into_bytes())
 }
 
 fn take<M: Message>(value: Bytes) -> Result<M, DecodeError> {

@@ -3,10 +3,11 @@
 use bytes::Bytes;
 use ottla_protocol::messages::transaction_log_value::PartitionsSchema;
 use ottla_protocol::messages::{TransactionLogKey, TransactionLogValue};
-use ottla_protocol::{DecodeError, KafkaString, Message, Reader, Writer};
+use ottla_protocol::{DecodeError, KafkaString, Message, Reader};
 
 use super::metadata::{TransactionMetadata, TransactionState};
 use crate::Error;
+use crate::numbered::numbered;
 
 /// The type in front of every key.
 const RECORD_TYPE: i16 = 0;
@@ -38,22 +39,20 @@ impl TransactionRecord {
     /// # Errors
     /// If a field is longer than its length can say.
     pub fn encode(&self) -> Result<(Bytes, Option<Bytes>), Error> {
-        let mut key = Writer::new();
-        key.write_i16(RECORD_TYPE);
-        TransactionLogKey {
+        let key = TransactionLogKey {
             transactional_id: self.transactional_id.clone(),
-        }
-        .encode(&mut key, KEY_VERSION)?;
-        let value = match &self.metadata {
-            Some(metadata) => {
-                let mut value = Writer::new();
-                value.write_i16(self.version);
-                to_value(metadata, self.version).encode(&mut value, self.version)?;
-                Some(value.into_bytes())
-            }
-            None => None,
         };
-        Ok((key.into_bytes(), value))
+        let value = self.metadata.as_ref().map(|metadata| {
+            numbered(
+                self.version,
+                &to_value(metadata, self.version),
+                self.version,
+            )
+        });
+        Ok((
+            numbered(RECORD_TYPE, &key, KEY_VERSION)?,
+            value.transpose()?,
+        ))
     }
 
     /// The record that key and value of a log record hold.
