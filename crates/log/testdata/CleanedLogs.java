@@ -4,6 +4,7 @@ import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.attribute.FileTime;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
@@ -17,10 +18,12 @@ import org.apache.kafka.common.record.internal.CompressionType;
 import org.apache.kafka.common.record.internal.ControlRecordType;
 import org.apache.kafka.common.record.internal.EndTransactionMarker;
 import org.apache.kafka.common.record.internal.MemoryRecords;
+import org.apache.kafka.common.record.internal.MemoryRecordsBuilder;
+import org.apache.kafka.common.record.internal.MutableRecordBatch;
 import org.apache.kafka.common.record.internal.Record;
 import org.apache.kafka.common.record.internal.RecordBatch;
-import org.apache.kafka.common.record.internal.DefaultRecordBatch;
 import org.apache.kafka.common.record.internal.SimpleRecord;
+import org.apache.kafka.common.record.TimestampType;
 import org.apache.kafka.common.utils.Time;
 import org.apache.kafka.common.utils.Utils;
 import org.apache.kafka.server.common.RequestLocal;
@@ -43,6 +46,10 @@ import org.apache.kafka.storage.log.metrics.BrokerTopicStats;
 public class CleanedLogs {
     static final long NOW = 1_700_000_000_000L;
     static final CompressionType[] CODECS = CompressionType.values();
+    static final CompressionType[] LEGACY_CODECS =
+        {CompressionType.NONE, CompressionType.GZIP, CompressionType.SNAPPY, CompressionType.LZ4};
+    /** So many logs have today's message format only; those after them the old ones too. */
+    static final int TODAYS = 12;
 
     /** Runs nothing later. */
     static class NoScheduler implements Scheduler {
@@ -61,7 +68,7 @@ public class CleanedLogs {
             directory.mkdir();
             Path out = target.resolve(String.format("%02d", seed));
             Files.createDirectories(out);
-            new CleanedLogs(new Random(seed), directory, out).run();
+            new CleanedLogs(new Random(seed), directory, out, seed >= TODAYS).run();
             Utils.delete(work.toFile());
         }
     }
@@ -69,12 +76,14 @@ public class CleanedLogs {
     final Random random;
     final File directory;
     final Path out;
+    final boolean legacy;
     final UnifiedLog log;
     final Map<Long, Integer> sequences = new HashMap<>();
     final Map<Long, Boolean> open = new HashMap<>();
     int values = 0;
 
-    CleanedLogs(Random random, File directory, Path out) throws IOException {
+    CleanedLogs(Random random, File directory, Path out, boolean legacy) throws IOException {
+        this.legacy = legacy;
         this.random = random;
         this.directory = directory;
         this.out = out;
@@ -97,7 +106,7 @@ public class CleanedLogs {
     SimpleRecord[] records() {
         SimpleRecord[] records = new SimpleRecord[1 + random.nextInt(4)];
         for (int i = 0; i < records.length; i++) {
-            String key = "key" + random.nextInt(8);
+            String key = "key" + random.nextInt(legacy ? 60 : 8);
             boolean tombstone = random.nextInt(4) == 0;
             String value = "value" + values++ + "x".repeat(random.nextInt(40));
             records[i] = new SimpleRecord(NOW + random.nextInt(500), key.getBytes(StandardCharsets.UTF_8),
@@ -106,7 +115,29 @@ public class CleanedLogs {
         return records;
     }
 
+    /** As a broker of long ago has written it, which a follower takes over as it is. */
+    void appendLegacy() throws IOException {
+        byte magic = (byte) random.nextInt(2);
+        SimpleRecord[] records = records();
+        long first = log.logEndOffset();
+        if (magic == RecordBatch.MAGIC_VALUE_V0) {
+            for (int i = 0; i < records.length; i++) {
+                records[i] = new SimpleRecord(RecordBatch.NO_TIMESTAMP, records[i].key(), records[i].value());
+            }
+        }
+        boolean byBroker = magic == RecordBatch.MAGIC_VALUE_V1 && random.nextInt(3) == 0;
+        Compression codec = Compression.of(LEGACY_CODECS[random.nextInt(LEGACY_CODECS.length)]).build();
+        MemoryRecordsBuilder builder = MemoryRecords.builder(ByteBuffer.allocate(4096), magic, codec,
+            byBroker ? TimestampType.LOG_APPEND_TIME : TimestampType.CREATE_TIME, first, NOW + random.nextInt(500));
+        for (SimpleRecord record : records) builder.append(record);
+        log.appendAsFollower(builder.build(), 0);
+    }
+
     void append() throws IOException {
+        if (legacy && random.nextInt(3) > 0) {
+            appendLegacy();
+            return;
+        }
         int kind = random.nextInt(10);
         if (kind < 4) {
             log.appendAsLeader(MemoryRecords.withRecords(codec(), records()), 0);
@@ -146,6 +177,12 @@ public class CleanedLogs {
         for (LogSegment segment : log.logSegments()) {
             String name = String.format("%020d.log", segment.baseOffset());
             Files.copy(directory.toPath().resolve(name), out.resolve(name));
+            if (legacy) {
+                // By it tombstones of the old formats go.
+                long modified = NOW + random.nextInt(3000);
+                Files.setLastModifiedTime(directory.toPath().resolve(name), FileTime.fromMillis(modified));
+                lines.add("modified " + segment.baseOffset() + " " + modified);
+            }
         }
         int keys = random.nextInt(2) == 0 ? 5 : 1000;
         long dirty = 0;
@@ -167,20 +204,23 @@ public class CleanedLogs {
     }
 
     /** A batch of a file, in memory. */
-    static DefaultRecordBatch whole(RecordBatch batch) {
+    static MutableRecordBatch whole(RecordBatch batch) {
         ByteBuffer buffer = ByteBuffer.allocate(batch.sizeInBytes());
         batch.writeTo(buffer);
         buffer.flip();
-        return (DefaultRecordBatch) MemoryRecords.readableRecords(buffer).batches().iterator().next();
+        return MemoryRecords.readableRecords(buffer).batches().iterator().next();
     }
 
     void dump(List<String> lines) throws IOException {
         for (LogSegment segment : log.logSegments()) {
             lines.add("segment " + segment.baseOffset());
             for (RecordBatch each : segment.log().batches()) {
-                DefaultRecordBatch batch = whole(each);
+                MutableRecordBatch batch = whole(each);
                 boolean plain = batch.compressionType() == CompressionType.NONE;
-                lines.add("batch " + batch.baseOffset() + " " + batch.lastOffset() + " " + batch.producerId() + " "
+                if (batch.magic() < RecordBatch.MAGIC_VALUE_V2) {
+                    lines.add("message " + batch.magic() + " " + batch.baseOffset() + " " + batch.lastOffset() + " "
+                        + batch.compressionType().id + " " + batch.maxTimestamp() + " " + (plain ? batch.checksum() : 0));
+                } else lines.add("batch " + batch.baseOffset() + " " + batch.lastOffset() + " " + batch.producerId() + " "
                     + batch.baseSequence() + " " + batch.compressionType().id + " " + batch.maxTimestamp() + " "
                     + batch.deleteHorizonMs().orElse(-1) + " " + (plain ? batch.checksum() : 0));
                 for (Record record : batch) {

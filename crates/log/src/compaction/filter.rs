@@ -184,8 +184,8 @@ impl BatchFilter {
         Ok(())
     }
 
-    /// A message of an old format that stays whole stays as it is; of a set of messages that
-    /// loses some, the rest becomes a batch of today's format.
+    /// What stays of a message of an old format, or of those that it wraps, becomes a batch of
+    /// today's format, even if all of it stays: from then on its tombstones have a horizon.
     fn filter_legacy(
         &mut self,
         context: &FilterContext<'_>,
@@ -216,10 +216,8 @@ impl BatchFilter {
         let Some(first) = kept.first() else {
             return Ok(());
         };
-        if kept.len() == records.len() {
-            output.extend_from_slice(message.as_bytes());
-            return Ok(());
-        }
+        let has_tombstone = kept.iter().any(|record| record.value.is_none());
+        let horizon = context.now_ms.saturating_add(context.delete_retention_ms);
         let mut builder = RecordBatchBuilder::new(BatchOptions {
             base_offset: first.offset,
             compression: Compression::new(message.codec().map_err(reason)?),
@@ -227,6 +225,7 @@ impl BatchFilter {
                 .timestamp_type()
                 .unwrap_or(TimestampType::CreateTime),
             log_append_time: message.timestamp(),
+            delete_horizon_ms: has_tombstone.then_some(horizon),
             ..BatchOptions::default()
         });
         for record in kept {
