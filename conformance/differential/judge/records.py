@@ -204,8 +204,11 @@ def text(data):
     return None if data is None else data.decode(errors="backslashreplace")
 
 
-def decode_batches(data):
-    """What a Fetch answer's records hold; a batch cut short at the end is its length only."""
+def decode_batches(data, part=text):
+    """What a Fetch answer's records hold; a batch cut short at the end is its length only.
+
+    `part` makes of the bytes of a key or a value what is to be seen of them.
+    """
     batches, at = [], 0
     while at + 17 <= len(data):
         base_offset, length = struct.unpack(">qi", data[at : at + 12])
@@ -214,7 +217,7 @@ def decode_batches(data):
             break
         magic = data[at + 16]
         if magic == 2:
-            batches.append(decode_batch(data[at:end]))
+            batches.append(decode_batch(data[at:end], part))
         else:
             batches.append({"BaseOffset": base_offset, "Magic": magic, "Bytes": data[at + 12 : end]})
         at = end
@@ -223,14 +226,14 @@ def decode_batches(data):
     return batches
 
 
-def decode_batch(data):
+def decode_batch(data, part=text):
     names = "BaseOffset Length LeaderEpoch Magic Crc Attributes LastOffsetDelta BaseTimestamp "
     names += "MaxTimestamp ProducerId ProducerEpoch BaseSequence Count"
     batch = dict(zip(names.split(), struct.unpack(">qiiBIhiqqqhii", data[:61])))
     batch["CrcIsRight"] = crc32c(data[21:]) == batch["Crc"]
     try:
         reader = Reader(decompress(batch["Attributes"] & 7, data[61:]))
-        batch["Records"] = [decode_record(reader) for _ in range(batch["Count"])]
+        batch["Records"] = [decode_record(reader, part) for _ in range(batch["Count"])]
     except ImportError:
         batch["Payload"] = data[61:]
     if batch["Attributes"] & 7:
@@ -242,16 +245,16 @@ def decode_batch(data):
     return batch
 
 
-def decode_record(reader):
+def decode_record(reader, part=text):
     start = reader.at
     length = reader.zigzag()
     if length < 0:
         raise NotDecodable(f"a record of length {length} at {start}")
     record = {"Attributes": reader.fixed(">b")}
     record["TimestampDelta"], record["OffsetDelta"] = reader.zigzag(), reader.zigzag()
-    for part in ("Key", "Value"):
+    for name in ("Key", "Value"):
         count = reader.zigzag()
-        record[part] = text(None if count < 0 else bytes(reader.take(count)))
+        record[name] = part(None if count < 0 else bytes(reader.take(count)))
     headers = []
     for _ in range(reader.zigzag()):
         key = text(bytes(reader.take(reader.zigzag())))

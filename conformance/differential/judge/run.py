@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from . import logs
 from .compare import Allowed, brief, differences, named, variables_of
 from .conversation import UNTIL_SECONDS, Conversation, at_path
 from .coverage import unreached
@@ -32,6 +33,9 @@ class Result:
     script: str = ""
     asked: set = field(default_factory=set)
     was_refused: bool = False
+    # The case's name in topics and groups, and both conversations.
+    case: str = ""
+    sides: list = field(default_factory=list)
 
 
 def cases(scripts):
@@ -47,6 +51,8 @@ def run_case(addresses, allowed, script, version, name):
     started = time.monotonic()
     case = RUN + name.replace("/", "-").replace("_", "-").replace(" ", "-")
     sides = [Conversation(address, case, version) for address in addresses]
+    if not script.unwritten:
+        result.case, result.sides = case, sides
     try:
         for step in script.steps:
             for path, theirs, ours in compare_step(sides, step, allowed):
@@ -200,9 +206,20 @@ def judge(options):
                 pool.submit(run_case, addresses, allowed, *case) for case in cases(others)
             ]
             results += [one.result() for one in running]
+        if options.records:
+            results += unlike_records(addresses, results, allowed)
         if not options.scripts and not options.kafka_twice:
             results += uncovered(addresses[1], results)
     return results, allowed
+
+
+def unlike_records(addresses, results, allowed):
+    """A result for each group and transactional id of a script: whether the same was written about it."""
+    sides_of = {result.case: result.sides for result in results if result.case}
+    for case, owner, found in logs.compare(addresses, sides_of, allowed):
+        result = Result(f"what is written of {owner}")
+        result.differences = [(0, *difference) for difference in found]
+        yield result
 
 
 def uncovered(address, results):
@@ -235,6 +252,9 @@ def arguments(given=None):
     )
     parser.add_argument("--all", action="store_true", help="every difference, not the first")
     parser.add_argument("--failed", action="store_true", help="do not show what is the same")
+    parser.add_argument(
+        "--records", action="store_true", help="compare what the coordinators have written too"
+    )
     parser.add_argument("--logs", type=Path, help="keep the brokers' logs there")
     return parser.parse_args(given)
 

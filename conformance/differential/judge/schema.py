@@ -305,11 +305,18 @@ def decode(reader, fields, version, flexible):
             tag, data = reader.varint(), reader.take(reader.varint())
             if tag in by_tag:
                 inner = Reader(data)
-                values[by_tag[tag].name] = decode_field(inner, by_tag[tag], version, True)
+                values[by_tag[tag].name] = decode_tagged(inner, by_tag[tag], version)
                 finished(inner)
             else:
                 values.setdefault("_tags", {})[tag] = data
     return values
+
+
+def decode_tagged(reader, one, version):
+    """A field behind a tag; whether a structure is there is a varint then."""
+    if one.fields and not one.type.startswith("[]") and version in one.nullable:
+        return decode(reader, one.fields, version, True) if reader.varint() else None
+    return decode_field(reader, one, version, True)
 
 
 def decode_field(reader, one, version, flexible):

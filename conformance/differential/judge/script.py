@@ -56,6 +56,8 @@ class Script:
     steps: list
     versions: list
     alone: bool
+    # Whether what coordinators write of its groups differs from run to run.
+    unwritten: bool = False
 
 
 class Tokens:
@@ -144,6 +146,8 @@ def read_block(script, number, text):
         script.versions = [int(word) for word in words[1:]]
     elif words[0] == "alone":
         script.alone = True
+    elif words[0] == "unwritten" and len(words) > 2 and words[1] == "because":
+        script.unwritten = True
     elif words[0] in RUNNER_WORDS:
         if not script.steps:
             raise Unreadable(f"{where}: {words[0]} before any request")
