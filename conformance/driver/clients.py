@@ -36,10 +36,8 @@ CLIENTS = {
 }
 
 
-# Those whose command `copy` is judged under kill -9; that of the rdkafka crate is not yet, since it hangs.
-TRANSACTIONAL = tuple(name for name in CLIENTS if name != "librdkafka (rdkafka crate)")
 # Those that consume by the consumer protocol too, where `copy` is told to.
-CONSUMER_PROTOCOL = ("java", "librdkafka (confluent-kafka)", "franz-go")
+CONSUMER_PROTOCOL = ("java", "librdkafka (confluent-kafka)", "librdkafka (rdkafka crate)", "franz-go")
 
 
 def run(command, timeout=300, stdin=None):

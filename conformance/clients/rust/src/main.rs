@@ -13,7 +13,9 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, FutureProducer, FutureRecord, Producer};
+use rdkafka::producer::{
+    BaseRecord, DefaultProducerContext, FutureProducer, FutureRecord, Producer, ThreadedProducer,
+};
 use rdkafka::{Offset, TopicPartitionList};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -28,7 +30,8 @@ async fn main() -> Outcome {
         ["cases", bootstrap, prefix] => cases(bootstrap, prefix).await,
         ["load", bootstrap, topic, seconds] => load(bootstrap, topic, seconds.parse()?).await?,
         ["drain", bootstrap, topic, count] => drain(bootstrap, topic, count.parse()?)?,
-        ["copy", bootstrap, from, to] => copy(bootstrap, from, to)?,
+        ["copy", bootstrap, from, to] => copy(bootstrap, from, to, "classic")?,
+        ["copy", bootstrap, from, to, protocol] => copy(bootstrap, from, to, protocol)?,
         _ => return Err("usage: cases|load|copy|drain BOOTSTRAP ...".into()),
     }
     Ok(())
@@ -81,14 +84,30 @@ fn producer(bootstrap: &str, codec: &str) -> Result<FutureProducer, Box<dyn Erro
 }
 
 fn consumer(bootstrap: &str, group: &str, topic: &str) -> Result<BaseConsumer, Box<dyn Error>> {
-    let consumer: BaseConsumer = settings(bootstrap)
+    member(bootstrap, group, topic, "classic")
+}
+
+/// A consumer that joins its group by that protocol.
+fn member(
+    bootstrap: &str,
+    group: &str,
+    topic: &str,
+    protocol: &str,
+) -> Result<BaseConsumer, Box<dyn Error>> {
+    let mut settings = settings(bootstrap);
+    settings
         .set("group.id", group)
+        .set("group.protocol", protocol)
         .set("auto.offset.reset", "earliest")
         .set("enable.auto.commit", "false")
-        .set("session.timeout.ms", "10000")
-        .set("heartbeat.interval.ms", "200")
-        .set("fetch.wait.max.ms", "100")
-        .create()?;
+        .set("fetch.wait.max.ms", "100");
+    // By the consumer protocol the broker decides about them.
+    if protocol == "classic" {
+        settings
+            .set("session.timeout.ms", "10000")
+            .set("heartbeat.interval.ms", "200");
+    }
+    let consumer: BaseConsumer = settings.create()?;
     consumer.subscribe(&[topic])?;
     Ok(consumer)
 }
@@ -403,11 +422,20 @@ async fn load(bootstrap: &str, topic: &str, seconds: f64) -> Outcome {
     Ok(())
 }
 
+/// The ends of transactions flush, and in a client of events, as the crate's are, that waits until somebody
+/// else takes the reports of delivery: this one has a thread for it.
+type TransactionalProducer = ThreadedProducer<DefaultProducerContext>;
+
 /// Copies a topic in transactions, every fifth of which is aborted and done again.
-fn copy(bootstrap: &str, from: &str, to: &str) -> Outcome {
+fn copy(bootstrap: &str, from: &str, to: &str, protocol: &str) -> Outcome {
     let name = format!("copy-{to}");
-    let producer: BaseProducer = settings(bootstrap).set("transactional.id", &name).create()?;
-    let consumer = consumer(bootstrap, &name, from)?;
+    let producer: TransactionalProducer = settings(bootstrap)
+        .set("transactional.id", &name)
+        // With "rebootstrap" it forgets, while the only broker is away, that it has offsets to send in a
+        // transaction, and that call never returns.
+        .set("metadata.recovery.strategy", "none")
+        .create()?;
+    let consumer = member(bootstrap, &name, from, protocol)?;
     producer.init_transactions(PATIENCE)?;
     let deadline = Instant::now() + PATIENCE;
     let mut number = 1;
@@ -427,15 +455,15 @@ fn copy(bootstrap: &str, from: &str, to: &str) -> Outcome {
             continue;
         }
         producer.begin_transaction()?;
-        match copy_once(&producer, &consumer, (to, &values)) {
-            Ok(()) if number % 5 != 0 => match producer.commit_transaction(PATIENCE) {
-                Ok(()) => {}
-                Err(error) if must_abort(&error) => undo(&producer, &consumer)?,
-                Err(error) => return Err(error.into()),
-            },
-            Ok(()) => undo(&producer, &consumer)?,
+        let copied = copy_once(&producer, &consumer, (to, &values));
+        let ended = match copied {
+            Ok(()) if number % 5 != 0 => producer.commit_transaction(PATIENCE),
+            Ok(()) => undo(&producer, &consumer),
+            Err(error) => Err(error),
+        };
+        match ended {
             Err(error) if must_abort(&error) => undo(&producer, &consumer)?,
-            Err(error) => return Err(error.into()),
+            ended => ended?,
         }
         number += 1;
     }
@@ -447,14 +475,13 @@ fn must_abort(error: &KafkaError) -> bool {
 }
 
 fn copy_once(
-    producer: &BaseProducer,
+    producer: &TransactionalProducer,
     consumer: &BaseConsumer,
     (to, values): (&str, &[Vec<u8>]),
 ) -> Result<(), KafkaError> {
     for value in values {
         let record = BaseRecord::<(), _>::to(to).payload(value);
         producer.send(record).map_err(|(error, _)| error)?;
-        producer.poll(Duration::ZERO);
     }
     if let Some(group) = consumer.group_metadata() {
         producer.send_offsets_to_transaction(&consumer.position()?, &group, PATIENCE)?;
@@ -463,7 +490,7 @@ fn copy_once(
 }
 
 /// Aborts, and goes back to where the last transaction ended.
-fn undo(producer: &BaseProducer, consumer: &BaseConsumer) -> Outcome {
+fn undo(producer: &TransactionalProducer, consumer: &BaseConsumer) -> Result<(), KafkaError> {
     producer.abort_transaction(PATIENCE)?;
     let mut back = TopicPartitionList::new();
     for place in consumer.committed(PATIENCE)?.elements() {
