@@ -67,6 +67,9 @@ public final class Streams {
     private final Deque<KafkaStreams> instances = new ArrayDeque<>();
     private final List<String> failures = Collections.synchronizedList(new ArrayList<>());
     private final Path folder = Files.createTempDirectory("streams-");
+    // What is to be joined is of today: retention would take older records from the topics and from the
+    // changelogs of the windows.
+    private final long firstTime = System.currentTimeMillis();
 
     private final Map<String, Long> counts = new TreeMap<>();
     private final Map<String, List<Long>> left = new HashMap<>();
@@ -233,7 +236,7 @@ public final class Streams {
             Map<String, List<Long>> side = first ? left : right;
             List<Long> times = side.computeIfAbsent(key, ignored -> new ArrayList<>());
             // The value is the number of the record of its key, so that every pair is another.
-            long time = 1_700_000_000_000L + 20L * (left.size() + right.size()) + 40L * times.size();
+            long time = firstTime + 20L * (left.size() + right.size()) + 40L * times.size();
             String value = (first ? "l" : "r") + times.size();
             times.add(time);
             sent.add(
