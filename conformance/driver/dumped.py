@@ -5,7 +5,7 @@ import re
 DUMP = "org.apache.kafka.tools.DumpLogSegments"
 COMPLAINTS = re.compile(
     r"isvalid: false|isValid: false|Mismatches in|Non consecutive|[Oo]ut of order|Found timestamp"
-    r"|Error at|Could not|Skipping|failed sanity|Exception|Found \d+ invalid",
+    r"|Error at|Could not|[Ss]kipping|Unknown record|failed sanity|Exception|Found \d+ invalid",
 )
 
 

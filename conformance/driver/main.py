@@ -14,16 +14,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import brokers
-import cluster.suite
+    all_of_them |= cluster.suite.suites(report, make, folder / "clusters", options)
+    all_of_them["share groups"] = lambda: share_suite(report, make, folder / "shared", options)
 import crash
 import directories
 import golden_classes
 import golden_tools
 import histories
 import programs
+import sharing
 import swap
 import tour
-from clients import CLIENTS, CONFORMANCE, CONSUMER_PROTOCOL, LIBS, TRANSACTIONAL, run, tool
+from clients import CLIENTS, CONFORMANCE, CONSUMER_PROTOCOL, LIBS, run, tool
 from kafka_tools import KafkaTools
 from report import Report
 
@@ -107,7 +109,7 @@ def kills(report, broker, name, topic, seed):
         lambda: crash.kill_under_load(broker, client, topic, create_topic, seed),
     )
     protocols = ["classic", "consumer"] if name in CONSUMER_PROTOCOL else ["classic"]
-    for protocol in protocols if name in TRANSACTIONAL else []:
+    for protocol in protocols:
         copied = [f"{topic}-from-{protocol}", f"{topic}-to-{protocol}"]
         by = ""
         if protocol == "consumer":
@@ -140,7 +142,7 @@ def judged_by_classes(report, script, expected, *arguments):
 def differential(report):
     """The same scripts of requests to Apache Kafka and to Ottla; see differential/README.md."""
     done = subprocess.run(
-        [sys.executable, "-m", "judge.run"],
+        [sys.executable, "-m", "judge.run", "--records"],
         capture_output=True,
         text=True,
         cwd=CONFORMANCE / "differential",
@@ -175,6 +177,13 @@ def files_both_ways(report, folder, cases, seed):
                 case.name,
                 lambda: swap.there_and_back(folder / f"swap-{number}", case, tools, seed + number),
             )
+        for make, crash in ((brokers.Ottla, False), (brokers.Kafka, True)):
+            how = "kill -9" if crash else "clean stop"
+            report.run(
+                "files both ways",
+                f"compacted topics, {make.name} first and last, {how}",
+                lambda: compacted.there_and_back(folder / f"compacted-{make.name}", make, crash, tools),
+            )
 
 
 def tour_suite(report, folder):
@@ -190,7 +199,7 @@ def classes_suite(report, options):
 def checker_suite(report):
     """The history checker's own tests: that it finds what is wrong."""
     done = subprocess.run(
-        [sys.executable, "-m", "unittest", "-v", "test_checker"],
+        [sys.executable, "-m", "unittest", "-v", "test_checker", "test_share_groups"],
         capture_output=True,
         text=True,
         cwd=CONFORMANCE / "history",
@@ -213,6 +222,21 @@ def history_suite(report, make, folder, options):
             f"many clients under kill -9, seed {storm.seed}",
             lambda: report.say(histories.judge([broker], folder.parent / "histories", storm)),
         )
+
+
+def share_suite(report, make, folder, options):
+    suite = "share groups"
+    with started(report, suite, make, folder) as broker:
+        seconds = 120 if options.long else 8
+        report.run(
+            suite,
+            f"share consumers under kill -9, seed {options.seed}",
+            lambda: report.say(
+                sharing.kill_under_share_consumers(broker, "shared", seconds, options.seed)
+            ),
+        )
+        for number, (name, program) in enumerate(sharing.PROGRAMS.items()):
+            report.run(suite, name, lambda: program(broker, f"by-program-{number}"))
 
 
 def streams_suite(report, make, folder, options):
@@ -289,7 +313,11 @@ def suites(report, folder, options):
             "golden files and directories": lambda: single_cases(report, folder / "single"),
         }
     all_of_them["history"] = lambda: history_suite(report, make, folder / "history", options)
+<<<<<<< HEAD
     all_of_them |= cluster.suite.suites(report, make, folder / "clusters", options)
+=======
+    all_of_them["share groups"] = lambda: share_suite(report, make, folder / "shared", options)
+>>>>>>> dc6696e (Take directories over whose topics were compacted, and run the new judges)
     all_of_them["Kafka Streams"] = lambda: streams_suite(report, make, folder / "streams", options)
     all_of_them["Kafka Connect"] = lambda: connect_suite(report, make, folder / "connected", options)
     clients = {

@@ -154,12 +154,13 @@ def commit(bootstrap, group, places):
     consumer.close()
 
 
-def consume_as_member(bootstrap, group, topic):
-    """A member of a classic group that reads to the end, commits and leaves."""
+def consume_as_member(bootstrap, group, topic, protocol="classic"):
+    """A member of a group that reads to the end, commits and leaves."""
     consumer = Consumer(
         {
             "bootstrap.servers": bootstrap,
             "group.id": group,
+            "group.protocol": protocol,
             "auto.offset.reset": "earliest",
             "enable.auto.commit": False,
             "enable.partition.eof": False,
