@@ -1,20 +1,29 @@
 //! What Apache Kafka 4.3.1 wrote is read, and written again byte for byte.
 
 use ottla_protocol::compression::Workspace;
-use ottla_protocol::record::{ControlRecordKey, ControlRecordType, batches};
+use ottla_protocol::record::{ControlRecordKey, ControlRecordType, Record, batches};
 
 use super::*;
 
 const LOG: &[u8] = include_bytes!("../../../testdata/kafka-4.3.1/consumer_offsets.log");
 
-fn loaded() -> GroupCoordinator {
+/// A record of the log, which is written again as it was.
+pub(super) fn decoded(record: &Record<'_>) -> CoordinatorRecord {
+    let key = record.key.map(Bytes::copy_from_slice);
+    let value = record.value.map(Bytes::copy_from_slice);
+    let decoded = CoordinatorRecord::decode(key.clone(), value.clone()).unwrap();
+    assert_eq!(decoded.encode().unwrap(), (key.unwrap(), value));
+    decoded
+}
+
+pub(super) fn loaded(log: &[u8]) -> GroupCoordinator {
     let now = Now {
         wall_ms: 1_795_530_200_000,
         monotonic_ms: 0,
     };
     let mut coordinator = GroupCoordinator::new(Arc::default());
     let mut workspace = Workspace::new();
-    for batch in batches(LOG) {
+    for batch in batches(log) {
         let batch = batch.unwrap();
         let header = batch.header();
         let mut reader = batch.read_records(&mut workspace, 1 << 20).unwrap();
@@ -26,12 +35,8 @@ fn loaded() -> GroupCoordinator {
                 coordinator.replay_end_transaction(header.producer_id(), committed);
                 continue;
             }
-            let key = record.key.map(Bytes::copy_from_slice);
-            let value = record.value.map(Bytes::copy_from_slice);
-            let decoded = CoordinatorRecord::decode(key.clone(), value.clone()).unwrap();
-            assert_eq!(decoded.encode().unwrap(), (key.unwrap(), value));
             let producer_id = header.is_transactional().then(|| header.producer_id());
-            coordinator.replay(now, record.offset, producer_id, &decoded);
+            coordinator.replay(now, record.offset, producer_id, &decoded(&record));
         }
     }
     coordinator.loaded(now);
@@ -40,7 +45,7 @@ fn loaded() -> GroupCoordinator {
 
 #[test]
 fn groups_of_apache_kafka_are_there() {
-    let coordinator = loaded();
+    let coordinator = loaded(LOG);
     let mut listed: Vec<String> = coordinator
         .list_groups(&[], &[])
         .into_iter()
@@ -80,7 +85,7 @@ fn groups_of_apache_kafka_are_there() {
 
 #[test]
 fn offsets_of_apache_kafka_are_there() {
-    let coordinator = loaded();
+    let coordinator = loaded(LOG);
     let offset = |group_id: &str, topic: &str, require_stable| {
         let mut request = fetch_request(group_id);
         request.topics.as_mut().unwrap()[0].name = topic.into();

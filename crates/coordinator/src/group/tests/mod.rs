@@ -8,6 +8,7 @@ mod expiration;
 mod golden;
 mod listing;
 mod migration;
+mod migration_golden;
 mod offsets;
 mod other_groups;
 mod random_consumers;
