@@ -353,7 +353,7 @@ impl SharePartition {
         }
     }
 
-    fn move_gap_start(&mut self, offset: i64) {
+    pub(super) fn move_gap_start(&mut self, offset: i64) {
         let end_offset = self.end_offset;
         self.gap_window = self
             .gap_window

@@ -165,6 +165,10 @@ impl SharePartition {
         self.start_offset = log_start_offset;
         self.uncount_complete(complete);
         self.end_offset = self.end_offset.max(self.start_offset);
+        // What lies before the log's start is no gap to be read any more, and the start never goes back to it.
+        if let Some(gap_start) = self.active_gap_start() {
+            self.move_gap_start(gap_start.max(log_start_offset));
+        }
     }
 
     fn complete_before(&self, offset: i64) -> i64 {

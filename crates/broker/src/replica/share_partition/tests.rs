@@ -363,6 +363,23 @@ fn persisted_state_is_taken_up_and_its_gaps_are_fetched() {
 }
 
 #[test]
+fn a_gap_before_the_logs_start_does_not_take_the_start_back() {
+    let batches = [
+        state(0, 0, RecordState::Available, 1),
+        state(3, 3, RecordState::Archived, 1),
+        state(10, 14, RecordState::Available, 1),
+    ];
+    let mut bench = Bench::at(0, &batches);
+    bench.partition.move_to_log_start(4);
+    bench.wait(1);
+    assert_eq!(bench.partition.start_offset(), 4);
+    assert_eq!(bench.partition.delivery_complete_count(), 0);
+    // From there to the next batch is still to be read.
+    let acquired = bench.acquire("a", 100, &[(4, 9), (10, 14)]);
+    assert_eq!(acquired, [(4, 9, 1), (10, 14, 2)]);
+}
+
+#[test]
 fn state_that_contradicts_itself_is_refused() {
     let before = SharePartition::from_state(5, 0, &[state(4, 9, RecordState::Available, 1)]);
     assert!(matches!(before, Err(InvalidState::BeforeStart { .. })));
