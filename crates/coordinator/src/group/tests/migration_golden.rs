@@ -38,7 +38,7 @@ fn topic_id(batches: &[Vec<CoordinatorRecord>]) -> Uuid {
         .flatten()
         .filter_map(|record| record.value.as_ref());
     values
-        .find_map(|value| match value {
+        .find_map(|value| match &value.value {
             RecordValue::ConsumerGroupTargetAssignmentMember(target) => {
                 Some(target.topic_partitions[0].topic_id)
             }
@@ -50,7 +50,7 @@ fn topic_id(batches: &[Vec<CoordinatorRecord>]) -> Uuid {
 /// When it was decided, as the records say.
 fn decided_ms(records: &[CoordinatorRecord]) -> i64 {
     let values = records.iter().filter_map(|record| record.value.as_ref());
-    let times = values.map(|value| match value {
+    let times = values.map(|value| match &value.value {
         RecordValue::ConsumerGroupTargetAssignmentMetadata(target) => target.assignment_timestamp,
         RecordValue::GroupMetadata(group) => group.current_state_timestamp,
         _ => 0,
@@ -74,13 +74,10 @@ fn same_is_written(batch: usize, request: ConsumerGroupHeartbeatRequest) {
     let mut config = GroupCoordinatorConfig::default();
     config.consumer.assignment_interval_ms.default = 0;
     let mut world = World::with(config);
-    world.topics(&[(TOPIC_NAME, topic_id(&batches), 4)], 1);
     world.now.wall_ms = decided_ms(&batches[batch]);
-    for (offset, record) in batches[..batch].iter().flatten().enumerate() {
-        let offset = i64::try_from(offset).unwrap();
-        world.coordinator.replay(world.now, offset, None, record);
-    }
-    world.coordinator.loaded(world.now);
+    world.log = batches[..batch].concat();
+    world.fail_over();
+    world.topics(&[(TOPIC_NAME, topic_id(&batches), 4)], 1);
     let client = Client {
         client_id: "judge".into(),
         client_host: "/127.0.0.1".into(),
