@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import brokers
-    all_of_them |= cluster.suite.suites(report, make, folder / "clusters", options)
-    all_of_them["share groups"] = lambda: share_suite(report, make, folder / "shared", options)
+import cluster.suite
+import compacted
 import crash
 import directories
 import golden_classes
@@ -313,11 +313,8 @@ def suites(report, folder, options):
             "golden files and directories": lambda: single_cases(report, folder / "single"),
         }
     all_of_them["history"] = lambda: history_suite(report, make, folder / "history", options)
-<<<<<<< HEAD
     all_of_them |= cluster.suite.suites(report, make, folder / "clusters", options)
-=======
     all_of_them["share groups"] = lambda: share_suite(report, make, folder / "shared", options)
->>>>>>> dc6696e (Take directories over whose topics were compacted, and run the new judges)
     all_of_them["Kafka Streams"] = lambda: streams_suite(report, make, folder / "streams", options)
     all_of_them["Kafka Connect"] = lambda: connect_suite(report, make, folder / "connected", options)
     clients = {
