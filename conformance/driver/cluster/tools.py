@@ -144,6 +144,19 @@ SHELL = {
 }
 
 
+def said_by_shell(snapshot, command):
+    """Nothing while it speaks of no version at all: it answers now and then before it has read the snapshot."""
+    words = ["--snapshot", str(snapshot), *command.split()]
+    done = subprocess.run(
+        java("org.apache.kafka.shell.MetadataShell", *words),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr[-600:]
+    return None if "Optional.empty" in done.stdout else done.stdout
+
+
 def seen_by_shell(cluster, folder):
     """What the shell shows of the newest snapshot of a controller, ids and numbers of moments left out."""
     name = f"{METADATA_LOG}-0"
@@ -161,15 +174,7 @@ def seen_by_shell(cluster, folder):
     shutil.copy(until("a snapshot is written", newest), snapshot)
     lines = []
     for command, blank in SHELL.items():
-        words = ["--snapshot", str(snapshot), *command.split()]
-        done = subprocess.run(
-            java("org.apache.kafka.shell.MetadataShell", *words),
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert done.returncode == 0, done.stderr[-600:]
-        printed = done.stdout
+        printed = until("the shell has read it all", lambda: said_by_shell(snapshot, command))
         for pattern, word in (ADDRESSES, IDS, PORTS, *blank):
             printed = re.sub(pattern, word, printed)
         lines += [f"$ {command}", *printed.splitlines()]
