@@ -7,6 +7,7 @@ from confluent_kafka import (
     OFFSET_BEGINNING,
     Consumer,
     ConsumerGroupTopicPartitions,
+    ConsumerGroupType,
     KafkaException,
     TopicCollection,
     TopicPartition,
@@ -14,10 +15,12 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 PATIENCE_SECONDS = 30
+# Of what is unfinished its own clients know what to expect.
+UNFINISHED = ("unfinished", "left-", "prepared-")
 
 
 def contents(bootstrap):
-    """Records by partition, settings that were set by resource, offsets by group, ids by topic."""
+    """Records by partition, settings that were set by resource, type and offsets by group, ids by topic."""
     admin = AdminClient({"bootstrap.servers": bootstrap})
     topics = patiently(lambda: described(admin))
     return {
@@ -43,8 +46,7 @@ def patiently(ask):
 def described(admin):
     """The id and the number of partitions of each topic of the users."""
     names = admin.list_topics(timeout=10).topics
-    # Of what is unfinished its own clients know what to expect.
-    names = [name for name in names if not name.startswith(("__", "unfinished"))]
+    names = [name for name in names if not name.startswith(("__", *UNFINISHED))]
     found = admin.describe_topics(TopicCollection(names)) if names else {}
     return {
         name: (str(topic.result().topic_id), len(topic.result().partitions))
@@ -106,11 +108,15 @@ def groups(admin):
     listed = patiently(lambda: admin.list_consumer_groups(request_timeout=10).result())
     found = {}
     for group in listed.valid:
+        if group.type not in (ConsumerGroupType.CLASSIC, ConsumerGroupType.CONSUMER):
+            continue
+        if group.group_id.startswith(UNFINISHED):
+            continue
         asked = [ConsumerGroupTopicPartitions(group.group_id)]
         offsets = patiently(
             lambda: admin.list_consumer_group_offsets(asked)[group.group_id].result(10)
         )
-        found[group.group_id] = sorted(
+        found[group.group_id] = group.type.name, sorted(
             (place.topic, place.partition, place.offset, place.metadata or "")
             for place in offsets.topic_partitions
         )
