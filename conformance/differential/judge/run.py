@@ -154,6 +154,12 @@ def brokers(options):
         "group.min.session.timeout.ms": "100",
         "group.streams.assignment.interval.ms": "0",
         "group.streams.initial.rebalance.delay.ms": "0",
+        # A member whose session ended while the logs are read would have its end in one of them only.
+        **{
+            f"group.{kind}.{most}session.timeout.ms": "600000"
+            for kind in ("consumer", "share", "streams")
+            for most in ("", "max.")
+        },
     }
     ours = made.Kafka if options.kafka_twice else made.Ottla
     started = []
