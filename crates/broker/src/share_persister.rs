@@ -23,7 +23,8 @@ mod elsewhere;
 #[cfg(test)]
 mod tests;
 
-/// How often a coordinator is asked that can't answer yet: for half a minute, which outlasts the session of a broker that has died, as in Apache Kafka.
+/// How often a coordinator is asked that can't answer yet: for half a minute, which outlasts the session of a broker that
+/// has died, as in Apache Kafka.
 const ATTEMPTS_MAX: u32 = 35;
 /// How long it is waited before the second attempt; before each further one twice as long, up to the maximum.
 const BACKOFF_MS: i64 = 20;
