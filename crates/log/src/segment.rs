@@ -494,16 +494,19 @@ impl Segment {
             .map_err(self.failed("append to", FileKind::TransactionIndex))
     }
 
-    /// Cuts the batches of `offset` and above, durably; the files stay ready for appends.
-    pub(crate) fn truncate_to(&mut self, offset: i64) -> Result<()> {
-        let position = self.find_batch(offset)?.map(|batch| batch.position);
-        if let Some(position) = position {
-            self.set_size(position)?;
+    /// Cuts the batches of `offset` and above, durably; the files stay ready for appends. Returns
+    /// the offset at which the cut batches began: less than `offset` where that was in the middle
+    /// of one.
+    pub(crate) fn truncate_to(&mut self, offset: i64) -> Result<i64> {
+        let first_cut = self.find_batch(offset)?;
+        if let Some(batch) = &first_cut {
+            self.set_size(batch.position)?;
             self.file()?
                 .sync_data()
                 .map_err(self.failed("sync", FileKind::Log))?;
         }
-        self.truncate_indexes(offset)
+        self.truncate_indexes(offset)?;
+        Ok(first_cut.map_or(offset, |batch| batch.base_offset.min(offset)))
     }
 
     /// Drops the index entries of `offset` and above.

@@ -48,7 +48,7 @@ impl Log {
         self.disk()
             .sync_directory(&self.directory)
             .doing("sync", &self.directory)?;
-        self.active_segment()?.truncate_to(offset)?;
+        let first_cut = self.active_segment()?.truncate_to(offset)?;
         self.end_is_checked = true;
         self.log_end_offset = offset;
         self.log_start_offset = self.log_start_offset.min(offset);
@@ -57,7 +57,13 @@ impl Log {
         self.leader_epochs
             .write(&**self.open_files.disk(), &self.directory)?;
         self.remove_snapshots(|snapshot| snapshot > offset)?;
-        self.rebuild_producer_state(offset, now_ms)
+        self.rebuild_producer_state(offset, now_ms)?;
+        if first_cut < offset {
+            // No batch ends at the recovery point now. What follows begins a segment, so that
+            // recovery counts from there, and does not take its torn end for damage.
+            self.roll_at(offset, now_ms)?;
+        }
+        Ok(())
     }
 
     /// Deletes everything and begins anew at an offset, as a follower does that is too far behind.

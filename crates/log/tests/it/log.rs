@@ -330,6 +330,33 @@ fn truncation_cuts_records_epochs_and_producers() {
     assert_eq!(records(&log).len(), 1);
 }
 
+/// No batch ends where the recovery point is then, and what follows is torn, not damaged.
+#[test]
+fn power_may_fail_after_a_cut_in_the_middle_of_a_batch() {
+    for seed in 0..100 {
+        let (disk, place) = memory();
+        place.disk.sync_directory(Path::new("/")).unwrap();
+        let mut log = place.open();
+        append(&mut log, NOW_MS, &["a", "b"]);
+        append(&mut log, NOW_MS, &["c", "d", "e"]);
+        log.sync().unwrap();
+        log.truncate_to(Offset(4), NOW_MS).unwrap();
+        let synced = log.sync().unwrap();
+        assert_eq!(synced, Offset(4));
+        append(&mut log, NOW_MS, &["f"]);
+        append(&mut log, NOW_MS, &["g"]);
+        drop(log);
+        disk.crash(seed);
+        let log = place.open_after(synced, false);
+        let found = records(&log);
+        let appended = [(0, "a"), (1, "b"), (4, "f"), (5, "g")]
+            .map(|(offset, value): (i64, &str)| (offset, value.as_bytes().to_vec()));
+        assert_eq!(found, appended[..found.len()], "seed {seed}");
+        assert!(found.len() >= 2, "seed {seed}: {found:?}");
+        assert!(log.log_end_offset() >= synced, "seed {seed}");
+    }
+}
+
 #[test]
 fn one_sync_covers_all_that_was_appended_before_it() {
     let (disk, place) = memory();
