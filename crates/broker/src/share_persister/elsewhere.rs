@@ -12,7 +12,8 @@ use ottla_protocol::messages::{
     ReadShareGroupStateSummaryRequest, Request, WriteShareGroupStateRequest,
     delete_share_group_state_request, initialize_share_group_state_request,
     read_share_group_state_request, read_share_group_state_response,
-    read_share_group_state_summary_request, write_share_group_state_request,
+    read_share_group_state_summary_request, read_share_group_state_summary_response,
+    write_share_group_state_request,
 };
 
 use crate::broker_channels::BrokerChannel;
@@ -64,57 +65,53 @@ fn ask<Q: Request + Send + 'static, R: Send + 'static>(
     });
 }
 
+/// Asks about one share partition: the five requests wrap it alike, and so do their responses. The
+/// types have no other thing in common than the names of their fields.
+macro_rules! ask_about_one {
+    (
+        $request:ident, $topic:ident, $node:ident, $coordinator:ident, $asked:ident, $then:ident,
+        { $($field:ident: $value:expr),* $(,)? }, $answer:expr
+    ) => {{
+        let partition = PartitionData {
+            partition: $asked.partition,
+            $($field: $value,)*
+            ..PartitionData::default()
+        };
+        let request = $request {
+            group_id: $asked.group_id.clone(),
+            topics: vec![$topic {
+                topic_id: $asked.topic_id,
+                partitions: vec![partition],
+                ..$topic::default()
+            }],
+            ..$request::default()
+        };
+        ask($node, $coordinator, request, $then, move |response| {
+            let topics = response.results.into_iter();
+            let found = topics.flat_map(|topic| topic.partitions).next()?;
+            let answer = $answer(&found);
+            Some((found.error_code, answer))
+        });
+    }};
+}
+
 pub(super) fn initialize(state_epoch: i32, start_offset: i64) -> Elsewhere<()> {
     use initialize_share_group_state_request::{InitializeStateData, PartitionData};
     Box::new(move |node, coordinator, partition, then| {
-        let request = InitializeShareGroupStateRequest {
-            group_id: partition.group_id.clone(),
-            topics: vec![InitializeStateData {
-                topic_id: partition.topic_id,
-                partitions: vec![PartitionData {
-                    partition: partition.partition,
-                    state_epoch,
-                    start_offset,
-                    ..PartitionData::default()
-                }],
-                ..InitializeStateData::default()
-            }],
-            ..InitializeShareGroupStateRequest::default()
-        };
-        ask(node, coordinator, request, then, |response| {
-            let mut partitions = response
-                .results
-                .into_iter()
-                .flat_map(|topic| topic.partitions);
-            partitions.next().map(|found| (found.error_code, ()))
-        });
+        ask_about_one!(
+            InitializeShareGroupStateRequest, InitializeStateData, node, coordinator, partition, then,
+            { state_epoch: state_epoch, start_offset: start_offset }, |_: &_| ()
+        );
     })
 }
 
 pub(super) fn read(leader_epoch: i32) -> Elsewhere<State> {
     use read_share_group_state_request::{PartitionData, ReadStateData};
     Box::new(move |node, coordinator, partition, then| {
-        let request = ReadShareGroupStateRequest {
-            group_id: partition.group_id.clone(),
-            topics: vec![ReadStateData {
-                topic_id: partition.topic_id,
-                partitions: vec![PartitionData {
-                    partition: partition.partition,
-                    leader_epoch,
-                    ..PartitionData::default()
-                }],
-                ..ReadStateData::default()
-            }],
-            ..ReadShareGroupStateRequest::default()
-        };
-        ask(node, coordinator, request, then, move |response| {
-            let mut partitions = response
-                .results
-                .into_iter()
-                .flat_map(|topic| topic.partitions);
-            let found = partitions.next()?;
-            Some((found.error_code, state(&found, leader_epoch)))
-        });
+        ask_about_one!(
+            ReadShareGroupStateRequest, ReadStateData, node, coordinator, partition, then,
+            { leader_epoch: leader_epoch }, |found: &_| state(found, leader_epoch)
+        );
     })
 }
 
@@ -151,87 +148,51 @@ pub(super) fn write(write: WriteState) -> Elsewhere<()> {
             delivery_count: batch.delivery_count,
             ..StateBatch::default()
         });
-        let request = WriteShareGroupStateRequest {
-            group_id: partition.group_id.clone(),
-            topics: vec![WriteStateData {
-                topic_id: partition.topic_id,
-                partitions: vec![PartitionData {
-                    partition: partition.partition,
-                    state_epoch: write.state_epoch,
-                    leader_epoch: write.leader_epoch,
-                    start_offset: write.start_offset,
-                    delivery_complete_count: write.delivery_complete_count,
-                    state_batches: batches.collect(),
-                    ..PartitionData::default()
-                }],
-                ..WriteStateData::default()
-            }],
-            ..WriteShareGroupStateRequest::default()
-        };
-        ask(node, coordinator, request, then, |response| {
-            let mut partitions = response
-                .results
-                .into_iter()
-                .flat_map(|topic| topic.partitions);
-            partitions.next().map(|found| (found.error_code, ()))
-        });
+        ask_about_one!(
+            WriteShareGroupStateRequest, WriteStateData, node, coordinator, partition, then,
+            {
+                state_epoch: write.state_epoch,
+                leader_epoch: write.leader_epoch,
+                start_offset: write.start_offset,
+                delivery_complete_count: write.delivery_complete_count,
+                state_batches: batches.collect(),
+            },
+            |_: &_| ()
+        );
     })
 }
 
 pub(super) fn delete() -> Elsewhere<()> {
     use delete_share_group_state_request::{DeleteStateData, PartitionData};
     Box::new(move |node, coordinator, partition, then| {
-        let request = DeleteShareGroupStateRequest {
-            group_id: partition.group_id.clone(),
-            topics: vec![DeleteStateData {
-                topic_id: partition.topic_id,
-                partitions: vec![PartitionData {
-                    partition: partition.partition,
-                    ..PartitionData::default()
-                }],
-                ..DeleteStateData::default()
-            }],
-            ..DeleteShareGroupStateRequest::default()
-        };
-        ask(node, coordinator, request, then, |response| {
-            let mut partitions = response
-                .results
-                .into_iter()
-                .flat_map(|topic| topic.partitions);
-            partitions.next().map(|found| (found.error_code, ()))
-        });
+        ask_about_one!(
+            DeleteShareGroupStateRequest,
+            DeleteStateData,
+            node,
+            coordinator,
+            partition,
+            then,
+            {},
+            |_: &_| ()
+        );
     })
 }
 
 pub(super) fn read_summary() -> Elsewhere<Summary> {
     use read_share_group_state_summary_request::{PartitionData, ReadStateSummaryData};
     Box::new(move |node, coordinator, partition, then| {
-        let request = ReadShareGroupStateSummaryRequest {
-            group_id: partition.group_id.clone(),
-            topics: vec![ReadStateSummaryData {
-                topic_id: partition.topic_id,
-                partitions: vec![PartitionData {
-                    partition: partition.partition,
-                    leader_epoch: -1,
-                    ..PartitionData::default()
-                }],
-                ..ReadStateSummaryData::default()
-            }],
-            ..ReadShareGroupStateSummaryRequest::default()
-        };
-        ask(node, coordinator, request, then, |response| {
-            let mut partitions = response
-                .results
-                .into_iter()
-                .flat_map(|topic| topic.partitions);
-            let found = partitions.next()?;
-            let summary = Summary {
-                state_epoch: found.state_epoch,
-                leader_epoch: found.leader_epoch,
-                start_offset: found.start_offset,
-                delivery_complete_count: found.delivery_complete_count,
-            };
-            Some((found.error_code, summary))
-        });
+        ask_about_one!(
+            ReadShareGroupStateSummaryRequest, ReadStateSummaryData, node, coordinator, partition, then,
+            { leader_epoch: -1 }, summary
+        );
     })
+}
+
+fn summary(found: &read_share_group_state_summary_response::PartitionResult) -> Summary {
+    Summary {
+        state_epoch: found.state_epoch,
+        leader_epoch: found.leader_epoch,
+        start_offset: found.start_offset,
+        delivery_complete_count: found.delivery_complete_count,
+    }
 }
