@@ -150,7 +150,7 @@ fn write(
                 offset: appended.required_offset,
                 leader_epoch: appended.leader_epoch,
                 error: |error| error,
-                purgatory_time: None,
+                measures: None,
             };
             let timeout_ms = node.transactions().settings().request_timeout_ms;
             release(node, commitment, vec![Box::new(answer)], timeout_ms);

@@ -23,33 +23,29 @@ pub(crate) struct Commitment {
     pub(crate) leader_epoch: LeaderEpoch,
     /// What whoever waits hears of the partition's error.
     pub(crate) error: fn(ErrorCode) -> ErrorCode,
-    /// Measures how long is waited, where that is of interest.
-    pub(crate) purgatory_time: Option<PurgatoryTime>,
+    /// Where to note how long is waited, if that is of interest.
+    pub(crate) measures: Option<Arc<RuntimeMetrics>>,
 }
 
-/// Measures how long answers of a coordinator wait.
-#[derive(Debug, Clone)]
-pub(crate) struct PurgatoryTime {
-    measures: Arc<RuntimeMetrics>,
-    clock: Arc<dyn Clock>,
-    begun_ms: i64,
-}
-
-impl PurgatoryTime {
-    /// They wait from now on.
-    pub(super) fn begin(node: &Node, measures: &Arc<RuntimeMetrics>) -> PurgatoryTime {
-        let clock = Arc::clone(&node.environment().clock);
-        PurgatoryTime {
-            measures: Arc::clone(measures),
-            begun_ms: clock.monotonic_ms(),
-            clock,
+impl Commitment {
+    /// What the answers are to hear; nothing while they must wait.
+    fn outcome(&self, expired: bool) -> Option<Result<(), ErrorCode>> {
+        match self.partition.reached(self.offset, self.leader_epoch, -1) {
+            Reached::Yes => Some(Ok(())),
+            Reached::Never(error) => Some(Err((self.error)(error))),
+            Reached::NotYet if expired => Some(Err((self.error)(ErrorCode::REQUEST_TIMED_OUT))),
+            Reached::NotYet => None,
         }
     }
 
-    fn end(&self) {
-        let waited_ms = self.clock.monotonic_ms() - self.begun_ms;
-        let waited_ms = u64::try_from(waited_ms).unwrap_or(0);
-        self.measures.purgatory_time.record(waited_ms);
+    fn give(&self, answers: Vec<Answer>, result: Result<(), ErrorCode>, waited_ms: i64) {
+        if let Some(measures) = &self.measures {
+            let waited_ms = u64::try_from(waited_ms).unwrap_or(0);
+            measures.purgatory_time.record(waited_ms);
+        }
+        for answer in answers {
+            answer(result);
+        }
     }
 }
 
@@ -58,27 +54,33 @@ pub(crate) fn release(node: &Node, commitment: Commitment, answers: Vec<Answer>,
     if answers.is_empty() {
         return;
     }
+    // Without followers what was appended is committed by now.
+    if let Some(result) = commitment.outcome(false) {
+        commitment.give(answers, result, 0);
+        return;
+    }
     let watchers = Arc::clone(commitment.partition.watchers());
+    let clock = Arc::clone(&node.environment().clock);
+    let begun_ms = clock.monotonic_ms();
     let delayed = DelayedAnswers {
         commitment,
         answers: Mutex::new(Some(answers)),
+        clock,
+        begun_ms,
     };
-    let deadline_ms = node
-        .environment()
-        .clock
-        .monotonic_ms()
-        .saturating_add(timeout_ms);
     try_complete_else_watch(
         node.timers(),
         Box::new(delayed),
         vec![watchers],
-        deadline_ms,
+        begun_ms.saturating_add(timeout_ms),
     );
 }
 
 struct DelayedAnswers {
     commitment: Commitment,
     answers: Mutex<Option<Vec<Answer>>>,
+    clock: Arc<dyn Clock>,
+    begun_ms: i64,
 }
 
 impl DelayedOperation for DelayedAnswers {
@@ -87,25 +89,12 @@ impl DelayedOperation for DelayedAnswers {
     }
 
     fn try_complete(&self, expired: bool) -> bool {
-        let Commitment {
-            partition,
-            offset,
-            leader_epoch,
-            error: told,
-            purgatory_time,
-        } = &self.commitment;
-        let result = match partition.reached(*offset, *leader_epoch, -1) {
-            Reached::Yes => Ok(()),
-            Reached::Never(error) => Err(told(error)),
-            Reached::NotYet if expired => Err(told(ErrorCode::REQUEST_TIMED_OUT)),
-            Reached::NotYet => return false,
+        let Some(result) = self.commitment.outcome(expired) else {
+            return false;
         };
-        let answers = self.answers.lock().take();
-        if let (Some(_), Some(purgatory_time)) = (&answers, purgatory_time) {
-            purgatory_time.end();
-        }
-        for answer in answers.into_iter().flatten() {
-            answer(result);
+        if let Some(answers) = self.answers.lock().take() {
+            let waited_ms = self.clock.monotonic_ms() - self.begun_ms;
+            self.commitment.give(answers, result, waited_ms);
         }
         true
     }

@@ -16,7 +16,7 @@ use parking_lot::{Mutex, MutexGuard};
 use self::append::{Change, Failure};
 use super::coordinator_error;
 use super::loader::read_state;
-use super::release::{Answer, Commitment, PurgatoryTime, release};
+use super::release::{Answer, Commitment, release};
 use super::state::{CoordinatorSettings, CoordinatorState, Decided, Place, Waiter};
 use crate::environment::JobKind;
 use crate::metrics::RuntimeMetrics;
@@ -81,6 +81,13 @@ struct Active<C: CoordinatorState> {
     waiting: BTreeMap<RequestToken, Waiter<C>>,
     /// The timer that is set, and when it comes.
     timer: Option<(i64, TimerKey)>,
+}
+
+/// The time in which one thing is decided: the clock is read once for all of it, since that shows
+/// among what a commit of offsets costs.
+struct Turn<'a, C: CoordinatorState> {
+    state: MutexGuard<'a, State<C>>,
+    now: Now,
 }
 
 /// What is to be done about a decision once the shard's lock is let go.
@@ -187,7 +194,7 @@ impl<C: CoordinatorState> Shard<C> {
             offset: end_offset,
             leader_epoch,
             error: coordinator_error,
-            purgatory_time: None,
+            measures: None,
         };
         // What was loaded may not be committed yet, and need not be for long.
         release(node, commitment, answers, i64::MAX);
@@ -208,11 +215,12 @@ impl<C: CoordinatorState> Shard<C> {
         decide: impl FnOnce(&mut C, Now) -> Decided<C, R>,
         answer: impl FnOnce(Result<R, ErrorCode>) + Send + 'static,
     ) {
-        let (mut state, entered_ms) = self.enter(node);
-        let active = match state.active() {
+        let mut turn = self.enter(node);
+        let now = turn.now;
+        let active = match turn.state.active() {
             Ok(active) => active,
             Err(error) => {
-                drop(state);
+                drop(turn);
                 answer(Err(error));
                 return;
             }
@@ -223,12 +231,12 @@ impl<C: CoordinatorState> Shard<C> {
             released,
         } = {
             active.coordinator.observe(&node.metadata());
-            decide(&mut active.coordinator, now(node))
+            decide(&mut active.coordinator, now)
         };
         let own: Answer = Box::new(move |result| answer(result.map(|()| response)));
         let change = Change::Records(&records, write);
-        let taken = self.take(node, active, &change, released);
-        self.finish(node, (state, entered_ms), (taken, vec![own]));
+        let taken = self.take(node, (active, now), &change, released);
+        self.finish(node, turn, (taken, vec![own]));
     }
 
     pub(super) fn park(
@@ -238,21 +246,22 @@ impl<C: CoordinatorState> Shard<C> {
         decide: impl FnOnce(&mut C, Now, RequestToken) -> Decided<C, ()>,
         waiter: Waiter<C>,
     ) {
-        let (mut state, entered_ms) = self.enter(node);
-        let active = match state.active() {
+        let mut turn = self.enter(node);
+        let now = turn.now;
+        let active = match turn.state.active() {
             Ok(active) => active,
             Err(error) => {
-                drop(state);
+                drop(turn);
                 waiter(Err(error));
                 return;
             }
         };
         active.waiting.insert(token, waiter);
         active.coordinator.observe(&node.metadata());
-        let decided = decide(&mut active.coordinator, now(node), token);
+        let decided = decide(&mut active.coordinator, now, token);
         let change = Change::Records(&decided.records, None);
-        let taken = self.take(node, active, &change, decided.released);
-        self.finish(node, (state, entered_ms), (taken, Vec::new()));
+        let taken = self.take(node, (active, now), &change, decided.released);
+        self.finish(node, turn, (taken, Vec::new()));
     }
 
     pub(super) fn end_transaction(
@@ -261,62 +270,65 @@ impl<C: CoordinatorState> Shard<C> {
         marker: &EndMarker,
         answer: impl FnOnce(Result<(), ErrorCode>) + Send + 'static,
     ) {
-        let (mut state, entered_ms) = self.enter(node);
-        let active = match state.active() {
+        let mut turn = self.enter(node);
+        let now = turn.now;
+        let active = match turn.state.active() {
             Ok(active) => active,
             Err(error) => {
-                drop(state);
+                drop(turn);
                 answer(Err(error));
                 return;
             }
         };
-        let taken = self.take(node, active, &Change::End(marker), Vec::new());
-        self.finish(node, (state, entered_ms), (taken, vec![Box::new(answer)]));
+        let taken = self.take(node, (active, now), &Change::End(marker), Vec::new());
+        self.finish(node, turn, (taken, vec![Box::new(answer)]));
     }
 
     /// Does what has become due.
     fn run_timers(self: &Arc<Self>, node: &Arc<Node>) {
         loop {
-            let (mut state, entered_ms) = self.enter(node);
-            let Ok(active) = state.active() else {
+            let mut turn = self.enter(node);
+            let now = turn.now;
+            let Ok(active) = turn.state.active() else {
                 return;
             };
             active.timer = None;
             active.coordinator.observe(&node.metadata());
-            let Some(decided) = active.coordinator.handle_timeout(now(node)) else {
+            let Some(decided) = active.coordinator.handle_timeout(now) else {
                 self.set_timer(node, active);
                 return;
             };
             let change = Change::Records(&decided.records, None);
-            let taken = self.take(node, active, &change, decided.released);
-            self.finish(node, (state, entered_ms), (taken, Vec::new()));
+            let taken = self.take(node, (active, now), &change, decided.released);
+            self.finish(node, turn, (taken, Vec::new()));
         }
     }
 
-    /// Takes the partition's lock, and says since when it is held.
-    fn enter(&self, node: &Node) -> (MutexGuard<'_, State<C>>, i64) {
-        let clock = &node.environment().clock;
-        let came_ms = clock.monotonic_ms();
+    /// Takes the partition's lock.
+    fn enter(&self, node: &Node) -> Turn<'_, C> {
+        let came_ms = node.environment().clock.monotonic_ms();
         let state = self.measures.wait(|| self.state.lock());
-        let entered_ms = clock.monotonic_ms();
+        let now = now(node);
         let queue_time = &self.measures.queue_time;
-        queue_time.record(milliseconds(came_ms, entered_ms));
-        (state, entered_ms)
+        queue_time.record(milliseconds(came_ms, now.monotonic_ms));
+        Turn { state, now }
     }
 
     /// Appends what was decided and replays it, before the next decision.
     fn take(
         self: &Arc<Self>,
         node: &Arc<Node>,
-        active: &mut Active<C>,
+        (active, now): (&mut Active<C>, Now),
         change: &Change<'_, C>,
         released: Vec<C::Released>,
     ) -> Result<Taken, Failure> {
         active.coordinator.report(node.metrics().coordinators());
         let effects = match change {
             Change::Records([], _) => Effects::default(),
-            Change::Records(records, write) => self.append(node, active, (records, *write))?,
-            Change::End(marker) => self.append_marker(node, active, marker)?,
+            Change::Records(records, write) => {
+                self.append(node, (active, now), (records, *write))?
+            }
+            Change::End(marker) => self.append_marker(node, (active, now), marker)?,
         };
         self.set_timer(node, active);
         Ok(Taken {
@@ -326,7 +338,7 @@ impl<C: CoordinatorState> Shard<C> {
                 offset: active.end_offset,
                 leader_epoch: active.leader_epoch,
                 error: coordinator_error,
-                purgatory_time: Some(PurgatoryTime::begin(node, &self.measures)),
+                measures: Some(Arc::clone(&self.measures)),
             },
             effects,
         })
@@ -369,12 +381,13 @@ impl<C: CoordinatorState> Shard<C> {
     fn finish(
         self: &Arc<Self>,
         node: &Arc<Node>,
-        (mut state, entered_ms): (MutexGuard<'_, State<C>>, i64),
+        turn: Turn<'_, C>,
         (taken, own): (Result<Taken, Failure>, Vec<Answer>),
     ) {
+        let Turn { mut state, now } = turn;
         let decided_ms = node.environment().clock.monotonic_ms();
         let processing_time = &self.measures.processing_time;
-        processing_time.record(milliseconds(entered_ms, decided_ms));
+        processing_time.record(milliseconds(now.monotonic_ms, decided_ms));
         let error = match taken {
             Ok(Taken {
                 mut answers,

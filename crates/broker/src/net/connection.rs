@@ -1,12 +1,14 @@
 //! One connection: a frame in, its reply out, and again.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ottla_protocol::ApiKey;
 use tokio::net::TcpStream;
 use tokio::sync::{oneshot, watch};
+use tokio::time::Sleep;
 
 use super::frame_reader::{FrameError, FrameReader};
 use super::response_writer::ResponseWriter;
@@ -57,20 +59,19 @@ impl RequestTimer {
         }
     }
 
-    fn record(self, node: &Node, handled: Instant, answered: Instant) {
+    fn record(self, node: &Node, handled: Instant, answered: Instant, sent: Instant) {
         let Some(api_key) = self.api_key else {
             return;
         };
         let micros = |from: Instant, to: Instant| {
             u64::try_from(to.saturating_duration_since(from).as_micros()).unwrap_or(u64::MAX)
         };
-        let now = Instant::now();
         let times = RequestTimes {
             local: micros(self.started, handled),
             remote: micros(handled, answered),
             throttle: 0,
-            response_send: micros(answered, now),
-            total: micros(self.started, now),
+            response_send: micros(answered, sent),
+            total: micros(self.started, sent),
         };
         let metrics = node.metrics();
         metrics
@@ -89,6 +90,11 @@ pub(super) struct Connection {
     shutdown: watch::Receiver<bool>,
     idle: Duration,
     reader: FrameReader,
+    /// When bytes last came or went.
+    moved: Instant,
+    /// Comes when the connection may have been silent for too long. It is set anew when it comes,
+    /// not at each request: that would take the runtime's lock of timers twice.
+    silence: Pin<Box<Sleep>>,
 }
 
 impl Connection {
@@ -108,6 +114,8 @@ impl Connection {
             shutdown,
             idle,
             reader,
+            moved: Instant::now(),
+            silence: Box::pin(tokio::time::sleep(idle)),
         }
     }
 
@@ -157,7 +165,8 @@ impl Connection {
                 Ok(Reply::Nothing) => {}
                 Ok(Reply::Close) | Err(_) => return Ok(()),
             }
-            request.record(&self.node, handled, answered);
+            self.moved = Instant::now();
+            request.record(&self.node, handled, answered, self.moved);
             tokio::task::coop::consume_budget().await;
         }
     }
@@ -167,7 +176,10 @@ impl Connection {
         loop {
             match self.stream.try_read_buf(self.reader.room()) {
                 Ok(0) => return Ok(Filled::End),
-                Ok(_) => return Ok(Filled::Bytes),
+                Ok(_) => {
+                    self.moved = Instant::now();
+                    return Ok(Filled::Bytes);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error.into()),
             }
@@ -176,15 +188,36 @@ impl Connection {
     }
 
     async fn wait_readable(&mut self) -> Result<(), ConnectionError> {
-        if self.reader.retains_much() {
-            match tokio::time::timeout(RELEASE_AFTER, self.stream.readable()).await {
-                Ok(ready) => return Ok(ready?),
-                Err(_) => self.reader.release(),
+        loop {
+            let deadline = self.silent_until().into();
+            if self.silence.deadline() > deadline {
+                self.silence.as_mut().reset(deadline);
+            }
+            tokio::select! {
+                biased;
+                ready = self.stream.readable() => return Ok(ready?),
+                () = self.silence.as_mut() => self.end_of_silence()?,
             }
         }
-        match tokio::time::timeout(self.idle, self.stream.readable()).await {
-            Ok(ready) => Ok(ready?),
-            Err(_) => Err(ConnectionError::Idle(self.idle)),
+    }
+
+    /// When something is to be done if no bytes come.
+    fn silent_until(&self) -> Instant {
+        let retained = self.reader.retains_much().then_some(RELEASE_AFTER);
+        self.moved + retained.map_or(self.idle, |most| most.min(self.idle))
+    }
+
+    /// Gives a large buffer back, or the connection up, if nothing has come in the meantime.
+    fn end_of_silence(&mut self) -> Result<(), ConnectionError> {
+        let now = Instant::now();
+        if now >= self.moved + self.idle {
+            return Err(ConnectionError::Idle(self.idle));
         }
+        if now >= self.moved + RELEASE_AFTER {
+            self.reader.release();
+        }
+        let deadline = self.silent_until().into();
+        self.silence.as_mut().reset(deadline);
+        Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! Sends a response: bytes by `sendmsg`, regions of files by `sendfile`.
+//! Sends a response: bytes by `send` or `sendmsg`, regions of files by `sendfile`.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::BorrowedFd;
@@ -153,22 +153,13 @@ impl<'a> ResponseWriter<'a> {
         self.gathered.retain(|bytes| !bytes.is_empty());
         let mut first = 0;
         while first < self.gathered.len() {
-            let slices: Vec<IoSlice<'_>> = self.gathered[first..]
-                .iter()
-                .take(SLICES_MAX)
-                .map(|bytes| IoSlice::new(bytes))
-                .collect();
-            let mut sent = self
-                .when_writable(|| {
-                    let mut control = SendAncillaryBuffer::default();
-                    Ok(rustix::net::sendmsg(
-                        self.stream,
-                        &slices,
-                        &mut control,
-                        flags,
-                    )?)
-                })
-                .await?;
+            let mut sent = match &self.gathered[first..] {
+                [only] => {
+                    let send = || Ok(rustix::net::send(self.stream, only, flags)?);
+                    self.when_writable(send).await?
+                }
+                several => self.send_several(several, flags).await?,
+            };
             while sent > 0 {
                 let bytes = &mut self.gathered[first];
                 let taken = sent.min(bytes.len());
@@ -181,6 +172,24 @@ impl<'a> ResponseWriter<'a> {
         }
         self.gathered.clear();
         Ok(())
+    }
+
+    async fn send_several(&self, several: &[Bytes], flags: SendFlags) -> io::Result<usize> {
+        let slices: Vec<IoSlice<'_>> = several
+            .iter()
+            .take(SLICES_MAX)
+            .map(|bytes| IoSlice::new(bytes))
+            .collect();
+        self.when_writable(|| {
+            let mut control = SendAncillaryBuffer::default();
+            Ok(rustix::net::sendmsg(
+                self.stream,
+                &slices,
+                &mut control,
+                flags,
+            )?)
+        })
+        .await
     }
 
     /// Repeats a send until the socket takes something, for as long as a peer may be slow.

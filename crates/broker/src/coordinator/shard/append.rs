@@ -7,7 +7,7 @@ use ottla_log::VerificationGuard;
 use ottla_protocol::ErrorCode;
 use ottla_protocol::compression::Workspace;
 
-use super::{Active, EndMarker, Shard, TransactionalWrite, milliseconds, now};
+use super::{Active, EndMarker, Shard, TransactionalWrite, milliseconds};
 use crate::coordinator::coordinator_error;
 use crate::coordinator::records::{Batching, marker_batch, to_batches};
 use crate::coordinator::state::{CoordinatorSettings, CoordinatorState};
@@ -36,10 +36,9 @@ impl<C: CoordinatorState> Shard<C> {
     pub(super) fn append(
         &self,
         node: &Arc<Node>,
-        active: &mut Active<C>,
+        (active, now): (&mut Active<C>, Now),
         (records, write): (&[C::Record], Option<TransactionalWrite>),
     ) -> Result<Effects, Failure> {
-        let now = now(node);
         let batching = Batching {
             compression: self.settings.compression(),
             now,
@@ -53,7 +52,7 @@ impl<C: CoordinatorState> Shard<C> {
         let appended = self
             .write(
                 node,
-                (batches, now),
+                (batches, now.wall_ms),
                 (-1, write.and_then(|write| write.verification)),
             )
             .map_err(|error| self.failure(node, &error, write.is_some()))?;
@@ -70,13 +69,16 @@ impl<C: CoordinatorState> Shard<C> {
     pub(super) fn append_marker(
         &self,
         node: &Arc<Node>,
-        active: &mut Active<C>,
+        (active, now): (&mut Active<C>, Now),
         marker: &EndMarker,
     ) -> Result<Effects, Failure> {
-        let now = now(node);
         let batch = marker_batch(marker, now.wall_ms).map_err(Failure::Refused)?;
         let appended = self
-            .write(node, (batch, now), (marker.transaction_version, None))
+            .write(
+                node,
+                (batch, now.wall_ms),
+                (marker.transaction_version, None),
+            )
             .map_err(|error| self.failure(node, &error, true))?;
         active
             .coordinator
@@ -89,7 +91,7 @@ impl<C: CoordinatorState> Shard<C> {
     fn write(
         &self,
         node: &Node,
-        (mut batches, now): (Vec<u8>, Now),
+        (mut batches, now_ms): (Vec<u8>, i64),
         (transaction_version, verification): (i16, Option<VerificationGuard>),
     ) -> Result<Appended, AppendError> {
         let mut workspace = Workspace::new();
@@ -98,13 +100,15 @@ impl<C: CoordinatorState> Shard<C> {
             partition: self.partition.index(),
             produce_version: None,
             required_acks: REQUIRED_ACKS,
-            now_ms: now.wall_ms,
+            now_ms,
             transaction_version,
             verification,
             workspace: &mut workspace,
         };
+        let clock = &node.environment().clock;
+        let begun_ms = clock.monotonic_ms();
         let appended = self.partition.append_as_leader(&mut batches, &mut context);
-        let flush_time = milliseconds(now.monotonic_ms, node.environment().clock.monotonic_ms());
+        let flush_time = milliseconds(begun_ms, clock.monotonic_ms());
         self.measures.flush_time.record(flush_time);
         appended
     }
