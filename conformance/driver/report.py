@@ -1,9 +1,13 @@
 """What passed and what failed, by suite."""
 
 import json
+import textwrap
 import threading
 import time
 import traceback
+
+# What is said of a failed case at the end, where the whole of it stands further up.
+REASON_CHARACTERS = 500
 
 
 class Report:
@@ -50,7 +54,12 @@ class Report:
         width = max(map(len, by_suite), default=0)
         for suite, (passed, failed) in by_suite.items():
             print(f"{suite:{width}}  {passed:3} passed, {failed} failed")
-        print(f"\nconformance: {len(self.results) - self.failed()} passed, {self.failed()} failed")
+        print()
+        # Last, where they are seen although the output may be long.
+        for suite, name, failure in self.results:
+            if failure is not None:
+                print(f"failed: {suite}: {name}: {textwrap.shorten(failure, REASON_CHARACTERS)}")
+        print(f"conformance: {len(self.results) - self.failed()} passed, {self.failed()} failed")
 
     def write(self, path):
         passed = len(self.results) - self.failed()

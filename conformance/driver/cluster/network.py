@@ -4,6 +4,7 @@ It needs root: namespaces, a bridge and its addresses are made, and removed agai
 """
 
 import contextlib
+import itertools
 import os
 import subprocess
 import time
@@ -25,14 +26,20 @@ def ip(*words, within=None):
 
 
 class Network:
-    """A bridge in a subnet of its own; the clients are at its first address, node N at ten more than N."""
+    """A bridge in a subnet of its own; the clients are at its first address, node N at ten more than N.
+
+    A namespace lives on, with its links, while a connection of a node that was killed waits for an answer; so links
+    are deleted by themselves, and no name is used twice.
+    """
+
+    numbers = itertools.count()
 
     def __init__(self):
-        self.name = f"ot{os.getpid()}"
         number = os.getpid()
+        self.name = f"ot{number}{next(self.numbers):x}"
         self.subnet = f"10.{200 + number // 250 % 50}.{number % 250}"
         self.bridge = f"{self.name}b"
-        self.namespaces, self.cuts = [], []
+        self.namespaces, self.links, self.cuts = [], [], []
 
     def __enter__(self):
         ip("link", "add", self.bridge, "type", "bridge")
@@ -41,11 +48,12 @@ class Network:
         return self
 
     def __exit__(self, *_):
+        for link in (*self.links, self.bridge):
+            with contextlib.suppress(OSError):
+                ip("link", "del", link)
         for namespace in self.namespaces:
             with contextlib.suppress(OSError):
                 ip("netns", "del", namespace)
-        with contextlib.suppress(OSError):
-            ip("link", "del", self.bridge)
 
     def namespace(self, node):
         return f"{self.name}n{node.id}"
@@ -56,6 +64,7 @@ class Network:
         ip("netns", "add", namespace)
         self.namespaces.append(namespace)
         ip("link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", namespace)
+        self.links.append(link)
         ip("link", "set", link, "master", self.bridge, "up")
         node.host = f"{self.subnet}.{10 + node.id}"
         ip("link", "set", "lo", "up", within=namespace)
