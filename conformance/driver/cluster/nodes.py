@@ -217,8 +217,10 @@ class Cluster:
         ]
 
     def partition(self, topic, number=0, at=None):
-        found = self.partitions(topic, at)
-        return next(one for one in found if one.number == number)
+        for found in self.partitions(topic, at):
+            if found.number == number:
+                return found
+        raise LookupError(f"{topic}-{number} is not known")
 
     def leader(self, topic, number=0):
         """The node that leads the partition, once one does."""
@@ -232,7 +234,8 @@ class Cluster:
         """The metadata quorum as its leader describes it, asked by way of any node or of one."""
         body = {"Topics": [{"TopicName": METADATA_LOG, "Partitions": [{"PartitionIndex": 0}]}]}
         answer = self.ask("DescribeQuorum", 2, body, at)
-        assert answer["ErrorCode"] == 0, answer
+        if answer["ErrorCode"] != 0:
+            raise LookupError(f"the quorum is not described: {answer}")
         return answer["Topics"][0]["Partitions"][0]
 
     def active_controller(self):
@@ -256,6 +259,11 @@ class Cluster:
 
     def create_topic(self, topic, partitions=3, replicas=3, assignments=None, **configs):
         """A topic whose every broker serves it; `assignments` says which nodes hold each partition."""
+        self.make_topic(topic, partitions, replicas, assignments, **configs)
+        self.until_in_sync(topic)
+
+    def make_topic(self, topic, partitions=3, replicas=3, assignments=None, **configs):
+        """As `create_topic`, once the controller has decided it: a replica may be on a broker that is gone."""
         made = {"Name": topic, "NumPartitions": partitions, "ReplicationFactor": replicas}
         if assignments:
             made |= {"NumPartitions": -1, "ReplicationFactor": -1}
@@ -268,7 +276,6 @@ class Cluster:
         ]
         answer = self.ask("CreateTopics", 7, {"Topics": [made], "TimeoutMs": 30_000})
         assert answer["Topics"][0]["ErrorCode"] == 0, answer
-        self.until_in_sync(topic)
 
     def until_in_sync(self, topic=None):
         """Every replica is in sync, of one topic or of all, and every broker that runs knows it."""
