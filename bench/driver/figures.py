@@ -5,6 +5,7 @@ import re
 import tempfile
 import time
 
+import clustered
 import coordinated
 import wire
 from processes import Pair, client, consume, create, delete, produce, tool, use_memory
@@ -206,4 +207,5 @@ FIGURES = {
     "memory": memory,
     "restart": restart,
     **coordinated.FIGURES,
+    **clustered.FIGURES,
 }

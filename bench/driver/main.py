@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import clustered
 import coordinated
 import table
 from figures import FIGURES
@@ -118,6 +119,7 @@ FULL = Form(
         "memory": 6,
         "restart": 9,
         **coordinated.MINUTES,
+        **clustered.MINUTES,
     },
 )
 
@@ -149,7 +151,7 @@ def measure(session, name, results):
     started = time.time()
     rows = {}
     print(f"{name}: about {session.form.minutes[name]:g} minutes", file=sys.stderr, flush=True)
-    if name in ("memory", "restart"):
+    if name in ("memory", "restart", *clustered.FIGURES):
         # These have brokers of their own, and the shared ones would take part of the cores.
         session.end()
     for row, broker, value in FIGURES[name](session):

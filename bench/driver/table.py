@@ -19,7 +19,9 @@ GOALS = [
     (r"^ms p50 until ended", 0.5),
     (r"^CPU-s of start, join and leave", 0.3),
     (r"^s until (a group has|it has) settled", 1.05),
-    (r"^s until", 0.15),
+    (r"^CPU-s of three nodes per GiB in", 0.4),
+    (r"^s until all are led", 0.3),
+    (r"^s until (metadata|all end offsets)", 0.15),
     (r"^offset commits per CPU-s", 3),
 ]
 
