@@ -3,6 +3,7 @@ told to stop by the end of its standard input. README.md beside this file descri
 
 import contextlib
 import faulthandler
+import os
 import random
 import sys
 import threading
@@ -461,7 +462,10 @@ def main():
         stopping.set()
     for thread in threads:
         thread.join()
-    sys.exit(1 if failures else 0)
+    sys.stderr.flush()
+    # Not by `sys.exit`: threads of librdkafka may still run while Python takes itself apart, and then the process
+    # ends by a signal, after everything was written and closed.
+    os._exit(1 if failures else 0)
 
 
 if __name__ == "__main__":

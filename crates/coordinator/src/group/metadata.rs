@@ -42,15 +42,15 @@ impl ClusterMetadata {
             return Vec::new();
         }
         let mut changed = Vec::new();
-        for (topic_id, topic) in after.by_id() {
-            match before.get(*topic_id) {
+        for topic in after.in_id_order() {
+            match before.get(topic.id()) {
                 Some(known) if Arc::ptr_eq(known, topic) => continue,
                 Some(_) => {}
                 None => self.new_topics_offset = Some(offset),
             }
             changed.push(topic.name().clone());
         }
-        let gone = before.by_id().values();
+        let gone = before.in_id_order();
         let gone = gone.filter(|topic| after.get(topic.id()).is_none());
         changed.extend(gone.map(|topic| topic.name().clone()));
         for name in &changed {

@@ -41,10 +41,10 @@ impl Controller {
         matches: impl Fn(&PartitionRegistration) -> bool,
     ) -> Vec<PartitionPlace> {
         let mut found = Vec::new();
-        for (id, topic) in self.image.topics().by_id() {
+        for topic in self.image.topics().in_id_order() {
             for (index, partition) in topic.partitions() {
                 if matches(partition) {
-                    found.push((*id, *index));
+                    found.push((topic.id(), *index));
                 }
             }
         }
@@ -63,7 +63,7 @@ impl Controller {
 
     /// Whether the broker leads any partition.
     pub(super) fn leads_partitions(&self, broker: BrokerId) -> bool {
-        let mut topics = self.image.topics().by_id().values();
+        let mut topics = self.image.topics().in_id_order();
         topics.any(|topic| {
             topic
                 .partitions()

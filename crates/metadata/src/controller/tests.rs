@@ -239,7 +239,7 @@ impl Cluster {
     /// What must hold of every partition at all times: `ValidControllerIsrAndElr`.
     fn check_invariants(&self) {
         let image = self.controller.image();
-        for topic in image.topics().by_id().values() {
+        for topic in image.topics().in_id_order() {
             for partition in topic.partitions().values() {
                 let eligible = &partition.eligible_leader_replicas;
                 assert!(

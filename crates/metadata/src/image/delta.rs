@@ -133,7 +133,7 @@ impl MetadataDelta {
 
     fn note_cleared(&mut self, image: &MetadataImage, topic_name: &str) {
         let all = topic_name.is_empty();
-        for topic in image.topics().by_id().values() {
+        for topic in image.topics().in_id_order() {
             if all || topic.name() == topic_name {
                 for (index, partition) in topic.partitions() {
                     if !partition.eligible_leader_replicas.is_empty()
@@ -182,24 +182,25 @@ impl MetadataDelta {
     }
 
     fn compare_topics(&mut self, before: &MetadataImage, after: &MetadataImage) {
-        for (id, topic) in before.topics().by_id() {
-            if after.topics().get(*id).is_none() {
-                self.topics_deleted.insert(*id, topic.name().clone());
+        for topic in before.topics().in_id_order() {
+            if after.topics().get(topic.id()).is_none() {
+                self.topics_deleted.insert(topic.id(), topic.name().clone());
             }
         }
         let none = BTreeMap::new();
-        for (id, topic) in after.topics().by_id() {
-            let earlier = before.topics().get(*id);
+        for topic in after.topics().in_id_order() {
+            let id = topic.id();
+            let earlier = before.topics().get(id);
             if earlier.is_some_and(|earlier| Arc::ptr_eq(earlier, topic)) {
                 continue;
             }
             if earlier.is_none() {
-                self.topics_created.insert(*id);
+                self.topics_created.insert(id);
             }
             let earlier = earlier.map_or(&none, |topic| topic.partitions());
             let changed = changed_keys(earlier, topic.partitions());
             if !changed.is_empty() {
-                self.partitions.insert(*id, changed);
+                self.partitions.insert(id, changed);
             }
         }
     }

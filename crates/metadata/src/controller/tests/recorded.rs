@@ -218,22 +218,18 @@ fn replicas_get_directories_after_an_upgrade() {
     let recorded = Recorded::before(STATIC, 231);
     let image = recorded.controller.image();
     let broker = image.cluster().broker(BrokerId(1)).unwrap();
-    let topics = image
-        .topics()
-        .by_id()
-        .values()
-        .map(|topic| dirs::TopicData {
-            topic_id: topic.id().0,
-            partitions: topic
-                .partitions()
-                .keys()
-                .map(|index| dirs::PartitionData {
-                    partition_index: index.0,
-                    ..Default::default()
-                })
-                .collect(),
-            ..Default::default()
-        });
+    let topics = image.topics().in_id_order().map(|topic| dirs::TopicData {
+        topic_id: topic.id().0,
+        partitions: topic
+            .partitions()
+            .keys()
+            .map(|index| dirs::PartitionData {
+                partition_index: index.0,
+                ..Default::default()
+            })
+            .collect(),
+        ..Default::default()
+    });
     let request = AssignReplicasToDirsRequest {
         broker_id: 1,
         broker_epoch: broker.epoch.0,
