@@ -53,6 +53,8 @@ class Broker:
     """One node, of either make, with its data in `folder`; combined, and alone, unless it is told otherwise."""
 
     host = "127.0.0.1"
+    # Settings of this node alone.
+    more = {}
     # What starts the program in another place, such as a network namespace.
     within = ()
 

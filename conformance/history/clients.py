@@ -77,6 +77,10 @@ class Sender:
         if transactional_id is not None:
             settings |= {"transactional.id": transactional_id, "transaction.timeout.ms": 20_000}
             settings["message.timeout.ms"] = 20_000
+            # librdkafka 2.16 sends offsets to the coordinator that it remembers, and where that has left the
+            # cluster waits for the state of any connection to change, with no regard to its own time-out
+            # (confluentinc/librdkafka#5511, #5456). Connections that nothing uses change it.
+            settings["connections.max.idle.ms"] = 4000
         self.producer = Producer(quiet(settings))
         self.recorder, self.name = recorder, name
         self.number = 0

@@ -161,7 +161,14 @@ PROTOCOLS = ("classic", "consumer")
 def copy(bootstrap, source, target, protocol="classic"):
     """Copy a topic in transactions, every fifth of which is aborted and done again."""
     name = f"copy-{target}"
-    producer = KafkaProducer({"bootstrap.servers": bootstrap, "transactional.id": name})
+    producer = KafkaProducer(
+        {
+            "bootstrap.servers": bootstrap,
+            "transactional.id": name,
+            # Without, it may wait for ever for a coordinator that has left; see ../../history/clients.py.
+            "connections.max.idle.ms": 4000,
+        }
+    )
     consumer = Consumer(bootstrap, name, [source], protocol).consumer
     producer.init_transactions(PATIENCE_SECONDS)
     number = 1

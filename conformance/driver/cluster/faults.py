@@ -8,6 +8,7 @@ import time
 
 from .load import judged
 from .nodes import (
+    COMBINED,
     SHORT_SESSION,
     apart,
     started,
@@ -66,6 +67,26 @@ def killed_controller(folder, make, client):
             active.spawn()
             active.await_listening()
             cluster.create_topic("made-with-it-again")
+        return f"longest stall {load.longest_stall():.1f} s"
+
+
+def killed_two_of_five(folder, make, client):
+    """Of five combined nodes the active controller and a leader: what is left is a majority, and has all records."""
+    settings = {"default.replication.factor": "5", "min.insync.replicas": "3"}
+    with started(folder, [(make, COMBINED)] * 5, SHORT_SESSION | settings, dynamic=True) as cluster:
+        cluster.create_topic(TOPIC, replicas=5)
+        with judged(cluster, TOPIC, 9, client) as load:
+            time.sleep(WARM_SECONDS)
+            active = cluster.active_controller()
+            leaders = (cluster.leader(TOPIC, number) for number in range(3))
+            other = next((one for one in leaders if one is not active), cluster.nodes[active.id % 5 + 1])
+            for node in (active, other):
+                node.kill()
+            until("another is active", lambda: cluster.active_controller() not in (active, other))
+            gone = {active.id, other.id}
+            until("others lead", lambda: all(one.leader not in gone for one in cluster.partitions(TOPIC)))
+            until("records are acknowledged again", lambda: acknowledges(load))
+            cluster.start_again([active, other])
         return f"longest stall {load.longest_stall():.1f} s"
 
 

@@ -10,7 +10,7 @@ import subprocess
 import time
 
 from .load import judged
-from .nodes import SHORT_SESSION, started, three_combined, until
+from .nodes import COMBINED, SHORT_SESSION, started, until
 
 TOPIC = "load"
 # An address that nobody has: what is sent there is lost without a word, as on a broken wire.
@@ -131,6 +131,22 @@ def all_apart(network, cluster):
     time.sleep(6)
 
 
+def minority_alone(network, cluster):
+    """The leader and one more of five reach each other and the clients, and nobody else."""
+    leader, others = leader_and_others(cluster)
+    for node in (leader, others[0]):
+        network.cut_both_ways(node, others[1:])
+    another_leads(cluster, leader, others[1:])
+
+
+def ring(network, cluster):
+    """Each of five reaches a majority, its two neighbours, and no two reach the same: whoever is elected, not all hear of it."""
+    nodes = list(cluster.nodes.values())
+    for number, node in enumerate(nodes):
+        network.cut_both_ways(node, [nodes[(number + 2) % len(nodes)]])
+    time.sleep(6)
+
+
 def leader_and_others(cluster):
     leader = cluster.leader(TOPIC)
     return leader, [node for node in cluster.nodes.values() if node is not leader]
@@ -146,8 +162,9 @@ def another_leads(cluster, leader, others):
 
 def cut_off(folder, make, client, cut):
     """Load by a client that reaches every node; the cut lasts until its end is reached and for two seconds more."""
+    layout = [(make, COMBINED)] * (5 if cut in OF_FIVE else 3)
     with Network() as network, started(
-        folder, three_combined(make), SHORT_SESSION, dynamic=True, place=network.place
+        folder, layout, SHORT_SESSION, dynamic=True, place=network.place
     ) as cluster:
         cluster.create_topic(TOPIC)
         with judged(cluster, TOPIC, 9, client) as load:
@@ -164,4 +181,7 @@ CUTS = {
     "a leader that hears none": leader_deaf,
     "the active controller alone": controller_alone,
     "each alone": all_apart,
+    "the leader in a minority of five": minority_alone,
+    "five in a ring": ring,
 }
+OF_FIVE = (minority_alone, ring)

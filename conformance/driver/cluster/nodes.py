@@ -123,7 +123,7 @@ class Cluster:
 
     def configure(self, node):
         quorum = ",".join(f"{one.id}@{one.controller}" for one in self.controllers)
-        values = {"node.id": str(node.id)} | self.settings
+        values = {"node.id": str(node.id)} | self.settings | node.more
         if self.dynamic:
             values["controller.quorum.bootstrap.servers"] = self.bootstrap_controllers
         else:

@@ -5,7 +5,7 @@ import time
 import histories
 
 from . import replicas
-from .nodes import SHORT_SESSION, started, three_combined
+from .nodes import COMBINED, SHORT_SESSION, started
 
 PREFERRED = 0
 
@@ -106,9 +106,9 @@ class Faults:
         return lambda: None
 
 
-def mixture(folder, make, seconds, seed):
-    """Three combined nodes; nothing that was acknowledged is lost, and replicas end the same."""
-    with started(folder, three_combined(make), SHORT_SESSION, dynamic=seed % 2 == 1) as cluster:
+def mixture(folder, make, seconds, seed, count=3):
+    """So many combined nodes; nothing that was acknowledged is lost, and replicas end the same."""
+    with started(folder, [(make, COMBINED)] * count, SHORT_SESSION, dynamic=seed // 2 % 2 == 1) as cluster:
         faults = Faults(cluster)
         storm = histories.Storm(seconds, seed, replicas=3, strike=faults.strike)
         nodes = list(cluster.nodes.values())

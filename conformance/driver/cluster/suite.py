@@ -3,7 +3,7 @@
 import brokers
 from kafka_tools import KafkaTools
 
-from . import bad_input, coordinators, faults, mixed, network, storm, tools
+from . import bad_input, coordinators, disks, faults, mixed, network, storm, tools
 from .load import WRITERS
 
 CLUSTER, MIXED = "cluster", "mixed cluster"
@@ -43,9 +43,21 @@ def faulty(report, make, folder, options):
             turn = (options.seed + number) % len(WRITERS)
             for writer in WRITERS if options.long else [WRITERS[turn]]:
                 cases.run(f"{name}, under {writer}", case, make, writer, *given)
+        client = WRITERS[options.seed % len(WRITERS)]
+        rarer = [
+            ("kill -9 of two of five", faults.killed_two_of_five),
+            ("an unclean election", disks.unclean_election, kafka_tools),
+        ]
+        if make is brokers.Ottla:
+            # Apache Kafka's node ends.
+            rarer.append(("a leader whose disk is full", disks.full_disk, True))
+            rarer.append(("a follower whose disk is full", disks.full_disk, False))
+        for name, case, *given in by_turns(options, rarer):
+            cases.run(f"{name}, under {client}", case, make, client, *given)
     seconds = options.storm_seconds or (LONG_STORM_SECONDS if options.long else STORM_SECONDS)
-    name = f"a mixture of faults for {seconds} s, seed {options.seed}"
-    cases.run(name, storm.mixture, make, seconds, options.seed)
+    for count in by_turns(options, [3, 5]):
+        name = f"a mixture of faults in {count} nodes for {seconds} s, seed {options.seed}"
+        cases.run(name, storm.mixture, make, seconds, options.seed, count)
 
 
 def cut_off(report, make, folder, options):

@@ -505,6 +505,10 @@ fn input(
             tracing::warn!(topic = %partition.topic(), partition = key.1, reason, "what a leader sent is of no use");
             Some(Input::Unusable { key, leader_epoch })
         }
+        Err(FollowError::NoRoom(error)) => {
+            tracing::warn!(topic = %partition.topic(), partition = key.1, error, "a replica waits for room on its disk");
+            Some(Input::Unusable { key, leader_epoch })
+        }
         Err(FollowError::Failed(error)) => {
             tracing::error!(topic = %partition.topic(), partition = key.1, %error, "a replica does not follow its leader any more");
             node.check_directories();

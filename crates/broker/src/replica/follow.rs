@@ -35,6 +35,8 @@ pub(crate) enum FollowError {
     NotFollowing,
     /// The answer is to be fetched anew: it does not fit the log, or was damaged on its way.
     Unusable(String),
+    /// The disk has no room for it: it is to be fetched anew, since there may be room later.
+    NoRoom(String),
     /// The replica fails, until a new leader epoch begins.
     Failed(ErrorCode),
 }
@@ -236,6 +238,7 @@ impl Replica {
         match error {
             Error::InvalidBatch(reason) => FollowError::Unusable(reason.clone()),
             Error::UnexpectedAppendOffset { .. } => FollowError::Unusable(error.to_string()),
+            error if error.is_disk_full() => FollowError::NoRoom(error.to_string()),
             _ => {
                 tracing::error!(partition = %self.log.topic_partition(), %error, "a follower's log failed");
                 FollowError::Failed(ErrorCode::KAFKA_STORAGE_ERROR)

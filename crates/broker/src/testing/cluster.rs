@@ -271,6 +271,14 @@ impl TestCluster {
         Arc::clone(&self.member(id).disk) as Arc<dyn Disk>
     }
 
+    /// Leaves a node's disk room for so many bytes more; without a bound if there is none.
+    pub fn bound_disk(&self, id: i32, room_bytes: Option<u64>) {
+        let disk = &self.member(id).disk;
+        let capacity_bytes =
+            room_bytes.map_or(u64::MAX, |room_bytes| disk.used_bytes() + room_bytes);
+        disk.set_capacity_bytes(capacity_bytes);
+    }
+
     /// Kills a node's process; what was not synced is forgotten.
     pub fn kill(&mut self, id: i32) {
         self.network.end_host(&host_of(id));

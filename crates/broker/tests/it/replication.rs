@@ -134,6 +134,34 @@ fn what_all_in_sync_replicas_have_survives_the_leader() {
 }
 
 #[test]
+fn a_follower_whose_disk_is_full_comes_back_once_there_is_room() {
+    let nodes = ALL.map(|id| (id, "broker,controller"));
+    let cluster = TestCluster::start(24, &nodes, &[("replica.lag.time.max.ms", "3000")]);
+    let topic = create(&cluster, 1, &[("min.insync.replicas", "2")]);
+    cluster.run_until(|cluster| ALL.iter().all(|id| state(cluster, *id).0.is_some()));
+    let leader = state(&cluster, 1).0.unwrap();
+    assert_eq!(produce(&cluster, leader, topic, "a"), ErrorCode::NONE);
+    let active = cluster.active_controllers();
+    let follower = ALL
+        .into_iter()
+        .find(|id| *id != leader && !active.contains(id))
+        .unwrap();
+    // Enough for the metadata log, which the node cannot do without.
+    cluster.bound_disk(follower, Some(20_000));
+    let large = "b".repeat(50_000);
+    assert_eq!(
+        produce(&cluster, leader, topic, &large),
+        ErrorCode::REQUEST_TIMED_OUT
+    );
+    cluster.run_until(|cluster| !state(cluster, leader).1.contains(&follower));
+    assert!(is_running(&cluster, follower));
+    // It goes on in the same leader epoch, in which it once could not.
+    cluster.advance(10_000);
+    cluster.bound_disk(follower, None);
+    assert_eq!(check_replicas(&cluster, topic), ["a", &large, "last"]);
+}
+
+#[test]
 fn with_too_few_in_sync_nothing_is_taken() {
     let mut cluster = start(22);
     let topic = create(&cluster, 1, &[("min.insync.replicas", "3")]);

@@ -262,7 +262,9 @@ impl Host {
                 position,
             },
             Err(FollowError::NotFollowing) => Input::Failed { key, leader_epoch },
-            Err(FollowError::Unusable(_)) => Input::Unusable { key, leader_epoch },
+            Err(FollowError::Unusable(_) | FollowError::NoRoom(_)) => {
+                Input::Unusable { key, leader_epoch }
+            }
             Err(FollowError::Failed(error)) => panic!("a log failed: {error}"),
         };
         self.answer(leader, input, now_ms);
