@@ -7,6 +7,7 @@ import time
 
 import clustered
 import coordinated
+import failover
 import wire
 from processes import Pair, client, consume, create, delete, produce, tool, use_memory
 
@@ -208,4 +209,5 @@ FIGURES = {
     "restart": restart,
     **coordinated.FIGURES,
     **clustered.FIGURES,
+    **failover.FIGURES,
 }

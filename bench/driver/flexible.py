@@ -105,12 +105,16 @@ def uuid_text(data):
     return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
-def batch(producer_id, epoch, sequence):
-    """A transactional batch of one record without key."""
+TRANSACTIONAL = 1 << 4
+
+
+def batch(producer_id=-1, epoch=-1, sequence=-1):
+    """A batch of one record without key; a transactional one, if a producer id is given."""
+    attributes = TRANSACTIONAL if producer_id >= 0 else 0
     record = b"\0\0\0\x01" + b"\x08" + b"data" + b"\0"
     records = bytes([len(record) << 1]) + record
     now = 1_700_000_000_000
-    body = struct.pack(">hiqqqhii", 1 << 4, 0, now, now, producer_id, epoch, sequence, 1) + records
+    body = struct.pack(">hiqqqhii", attributes, 0, now, now, producer_id, epoch, sequence, 1) + records
     head = struct.pack(">iB", -1, 2) + struct.pack(">I", crc32c(body))
     return struct.pack(">qi", 0, len(head) + len(body)) + head + body
 

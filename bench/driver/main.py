@@ -11,6 +11,7 @@ from pathlib import Path
 
 import clustered
 import coordinated
+import failover
 import table
 from figures import FIGURES
 from processes import BENCH, LIBS, Pair
@@ -120,6 +121,7 @@ FULL = Form(
         "restart": 9,
         **coordinated.MINUTES,
         **clustered.MINUTES,
+        **failover.MINUTES,
     },
 )
 
@@ -151,7 +153,7 @@ def measure(session, name, results):
     started = time.time()
     rows = {}
     print(f"{name}: about {session.form.minutes[name]:g} minutes", file=sys.stderr, flush=True)
-    if name in ("memory", "restart", *clustered.FIGURES):
+    if name in ("memory", "restart", *clustered.FIGURES, *failover.FIGURES):
         # These have brokers of their own, and the shared ones would take part of the cores.
         session.end()
     for row, broker, value in FIGURES[name](session):

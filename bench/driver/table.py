@@ -21,6 +21,8 @@ GOALS = [
     (r"^s until (a group has|it has) settled", 1.05),
     (r"^CPU-s of three nodes per GiB in", 0.4),
     (r"^s until all are led", 0.3),
+    (r"^s without a leader$", 0.1),
+    (r"^s without a leader, the active", 0.2),
     (r"^s until (metadata|all end offsets)", 0.15),
     (r"^offset commits per CPU-s", 3),
 ]
