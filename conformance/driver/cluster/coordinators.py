@@ -9,7 +9,7 @@ import programs
 from clients import CLIENTS, tool
 
 from . import replicas
-from .nodes import SHORT_SESSION, as_kafka_writes, started, three_combined, until
+from .nodes import as_kafka_writes, until
 
 GROUP, TRANSACTION, SHARE = 0, 1, 2
 
@@ -24,39 +24,56 @@ class Coordinator:
         self.cluster, self.keys = cluster, list(keys)
         self.bootstrap = cluster.bootstrap
         self.killed = None
-        self.moves = 0
+        # The make of the node that coordinated, and that of the one that did so after it.
+        self.moves = []
 
     def kill(self):
-        key, kind = self.keys[self.moves % len(self.keys)]
-        self.moves += 1
+        key, kind = self.keys[len(self.moves) % len(self.keys)]
         self.killed = self.cluster.coordinator(key, kind)
         self.killed.kill()
-        until("another coordinates", lambda: self.cluster.coordinator(key, kind) is not self.killed)
+
+        def another():
+            found = self.cluster.coordinator(key, kind)
+            return found is not self.killed and found
+
+        self.moves.append((self.killed.name, until("another coordinates", another).name))
 
     def start(self):
         self.cluster.start_again([self.killed])
         self.cluster.until_in_sync()
 
+    def has_moved(self):
+        """Twice, and from each make to the other where there are two."""
+        makes = {node.name for node in self.cluster.brokers}
+        wanted = {(one, other) for one in makes for other in makes if one != other}
+        assert len(self.moves) < 10, f"not between both makes: {self.moves}"
+        return len(self.moves) >= 2 and wanted <= set(self.moves)
 
-def transactions(folder, make, client, protocol, seed):
+
+def transactions(folder, cluster_in, client, protocol, seed):
     """Read, process and write exactly once, by a group of either protocol, while its coordinators are killed."""
-    with started(folder, three_combined(make), SHORT_SESSION) as cluster:
+    with cluster_in(folder) as cluster:
         copied = ["from", "to"] + ([protocol] if protocol == "consumer" else [])
         kinds = (TRANSACTION, GROUP) if seed % 2 else (GROUP, TRANSACTION)
         victim = Coordinator(cluster, *(("copy-to", kind) for kind in kinds))
         crash.copy_under_kills(victim, CLIENTS[client], copied, cluster.create_topic, seed)
-        assert victim.moves, "no coordinator was killed"
         replicas.compare(cluster)
+        return seen(victim)
 
 
-def streams(folder, report, suite, make, protocol, seed):
+def streams(folder, report, suite, cluster_in, protocol, seed):
     """An application of Kafka Streams, exactly once, while the coordinator of its group is killed."""
-    with started(folder, three_combined(make), SHORT_SESSION) as cluster:
+    with cluster_in(folder) as cluster:
         prefix = f"streams-{protocol}"
         victim = Coordinator(cluster, (f"{prefix}-application", GROUP))
         programs.streams(report, victim, protocol, 12, seed, suite)
-        assert victim.moves, "no coordinator was killed"
         replicas.compare(cluster)
+        return seen(victim)
+
+
+def seen(victim):
+    assert victim.moves, "no coordinator was killed"
+    return "coordinators moved " + ", ".join(f"from {one} to {other}" for one, other in victim.moves)
 
 
 class ShareConsumer:
@@ -99,13 +116,13 @@ class ShareConsumer:
         self.output.close()
 
 
-def share_group(folder, make):
+def share_group(folder, cluster_in):
     """Every record is delivered, and none again once it is acknowledged, while its coordinators are killed.
 
     A share group has two: the group's own, and that of its state.
     """
     topic, group = "shared", "sharing"
-    with started(folder, three_combined(make), SHORT_SESSION) as cluster:
+    with cluster_in(folder) as cluster:
         cluster.create_topic(topic)
         load = crash.Load(CLIENTS["franz-go"], cluster.bootstrap, topic, 12)
         with load:
@@ -114,7 +131,7 @@ def share_group(folder, make):
                 until("records are acknowledged", lambda: len(consumer.acknowledged()) > 100)
                 state = f"{group}:{topic_id(cluster, topic)}:0"
                 victim = Coordinator(cluster, (group, GROUP), (state, SHARE))
-                for _ in range(2):
+                while not victim.has_moved():
                     victim.kill()
                     victim.start()
                     time.sleep(0.5)
@@ -130,7 +147,7 @@ def share_group(folder, make):
             else:
                 done |= places
         replicas.compare(cluster)
-        return f"{len(written)} records shared"
+        return f"{len(written)} records shared; {seen(victim)}"
 
 
 def topic_id(cluster, topic):

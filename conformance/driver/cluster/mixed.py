@@ -115,6 +115,30 @@ def rolling_migration(folder, seed, dynamic):
         return f"{seen}; {compared} bytes in every replica"
 
 
+# Two brokers, so that what moves goes to the other make.
+ONE_OF_EACH = [(WordyKafka, BROKER), (Ottla, BROKER), (Ottla, CONTROLLER)]
+TWO_REPLICAS = {
+    "default.replication.factor": "2",
+    "min.insync.replicas": "1",
+    **{
+        f"{topic}.{setting}": value
+        for topic in ("transaction.state.log", "share.coordinator.state.topic")
+        for setting, value in (("replication.factor", "2"), ("min.isr", "1"))
+    },
+    "offsets.topic.replication.factor": "2",
+}
+
+
+def one_of_each(folder):
+    """A broker of each make, which hold a replica each of everything."""
+    return started(folder, ONE_OF_EACH, {**SHORT_SESSION, **TWO_REPLICAS})
+
+
+def one_and_two(folder):
+    """A broker of Apache Kafka's beside two of Ottla's."""
+    return started(folder, OTTLA_BROKERS, SHORT_SESSION)
+
+
 OTTLA_BROKERS = [(WordyKafka, BROKER), (Ottla, BROKER), (Ottla, BROKER), (WordyKafka, CONTROLLER)]
 OTTLA_CONTROLLER = [(WordyKafka, BROKER), (WordyKafka, BROKER), (Ottla, BROKER), (Ottla, CONTROLLER)]
 MORE_OTTLA = [(WordyKafka, COMBINED), (Ottla, COMBINED), (Ottla, COMBINED)]

@@ -257,8 +257,12 @@ class Cluster:
 
     # Changing it.
 
-    def create_topic(self, topic, partitions=3, replicas=3, assignments=None, **configs):
-        """A topic whose every broker serves it; `assignments` says which nodes hold each partition."""
+    def create_topic(self, topic, partitions=3, replicas=None, assignments=None, **configs):
+        """A topic whose every broker serves it; `assignments` says which nodes hold each partition.
+
+        It has three replicas, or as many as there are brokers.
+        """
+        replicas = replicas or min(3, len(self.brokers))
         self.make_topic(topic, partitions, replicas, assignments, **configs)
         self.until_in_sync(topic)
 
