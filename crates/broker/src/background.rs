@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::environment::JobKind;
 use crate::node::{Node, NodeState};
+use crate::replica::Partition;
 
 /// How often deleted files are looked for whose delay has passed.
 const FILE_REMOVAL_INTERVAL_MS: i64 = 10_000;
@@ -80,7 +81,7 @@ fn apply_retention(node: &Arc<Node>) {
 
 fn remove_files(node: &Arc<Node>) {
     let now_ms = node.environment().clock.wall_ms();
-    for partition in node.partitions().all() {
+    for partition in node.replicas() {
         let is_due = |due: i64| due <= now_ms;
         if !partition
             .read_lock()
@@ -113,19 +114,33 @@ fn expire_producers(node: &Arc<Node>) {
 }
 
 fn checkpoint_recovery_points(node: &Arc<Node>) {
-    node.directories()
-        .write_recovery_points(&node.partitions().all());
+    node.directories().write_recovery_points(&node.replicas());
 }
 
 fn checkpoint_high_watermarks(node: &Arc<Node>) {
-    node.directories()
-        .write_high_watermarks(&node.partitions().all());
+    node.directories().write_high_watermarks(&node.replicas());
 }
 
 impl Node {
     /// Writes where each log starts, as far as that is not where its files start.
     pub(crate) fn checkpoint_log_start_offsets(&self) {
-        self.directories()
-            .write_log_start_offsets(&self.partitions().all());
+        self.directories().write_log_start_offsets(&self.replicas());
+    }
+
+    /// Every replica, and every copy of one that is on its way to another log directory.
+    pub(crate) fn replicas(&self) -> Vec<Arc<Partition>> {
+        let mut replicas = self.partitions().all();
+        replicas.extend(self.directory_moves().copies());
+        replicas
+    }
+
+    /// Writes every checkpoint of every log directory.
+    pub(crate) fn checkpoint_all(&self) {
+        let replicas = self.replicas();
+        let directories = self.directories();
+        directories.write_recovery_points(&replicas);
+        directories.write_log_start_offsets(&replicas);
+        directories.write_high_watermarks(&replicas);
+        directories.write_cleaner_offsets(&replicas);
     }
 }

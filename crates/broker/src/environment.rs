@@ -66,11 +66,13 @@ pub enum JobKind {
     Housekeeping,
     /// Compaction of logs.
     Cleaner,
+    /// Copying replicas to other log directories.
+    DirectoryMove,
 }
 
 impl JobKind {
     /// Every kind.
-    pub const ALL: [JobKind; 8] = [
+    pub const ALL: [JobKind; 9] = [
         JobKind::Controller,
         JobKind::Metadata,
         JobKind::Coordinator,
@@ -79,6 +81,7 @@ impl JobKind {
         JobKind::ColdRead,
         JobKind::Housekeeping,
         JobKind::Cleaner,
+        JobKind::DirectoryMove,
     ];
 }
 

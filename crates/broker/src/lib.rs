@@ -31,6 +31,7 @@ pub mod controller;
 mod controller_registration;
 pub mod coordinator;
 mod directory_assignment;
+mod directory_moves;
 mod end_offsets;
 pub mod environment;
 mod error;

@@ -1,5 +1,7 @@
 //! The log directories of a node, and where each partition lives in them.
 
+mod copies;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -76,6 +78,12 @@ pub(crate) struct LogDirectories {
     metadata_only: Option<LogDirectory>,
     deleted: Mutex<Vec<DeletedPartition>>,
     found: Mutex<BTreeMap<TopicPartition, FoundLog>>,
+    /// Copies that were on their way from another directory when the node ended.
+    found_copies: Mutex<BTreeMap<TopicPartition, FoundLog>>,
+    /// Copies that are there and could not be opened.
+    failed_copies: Mutex<BTreeSet<TopicPartition>>,
+    /// Where partitions go that are not here yet, if the controller doesn't say: places in `directories`.
+    preferred: Mutex<BTreeMap<TopicPartition, usize>>,
     /// Partitions whose logs are there and could not be opened: nothing is made in their place.
     failed: Mutex<BTreeSet<TopicPartition>>,
     is_loaded: AtomicBool,
@@ -116,6 +124,9 @@ impl LogDirectories {
             metadata_only,
             deleted: Mutex::default(),
             found: Mutex::default(),
+            found_copies: Mutex::default(),
+            failed_copies: Mutex::default(),
+            preferred: Mutex::default(),
             failed: Mutex::default(),
             is_loaded: AtomicBool::new(false),
         })
@@ -219,19 +230,29 @@ impl LogDirectories {
 
     fn take_loaded(&self, position: usize, loaded: LoadedLog) {
         let key = loaded.directory.topic_partition;
+        let is_copy = loaded.directory.kind == DirectoryKind::Future;
         match loaded.log {
-            Ok(log) if loaded.directory.kind == DirectoryKind::Current => {
+            Ok(log) => {
                 let found = FoundLog {
                     position,
                     topic_id: loaded.metadata.map(|metadata| metadata.topic_id),
                     log,
                 };
-                self.found.lock().insert(key, found);
+                let place = if is_copy {
+                    &self.found_copies
+                } else {
+                    &self.found
+                };
+                place.lock().insert(key, found);
             }
-            Ok(_) => {}
             Err(error) => {
                 tracing::error!(partition = %key, %error, "a log could not be opened");
-                self.failed.lock().insert(key.clone());
+                let place = if is_copy {
+                    &self.failed_copies
+                } else {
+                    &self.failed
+                };
+                place.lock().insert(key.clone());
                 if let Some(directory) = self.directories.get(position) {
                     directory.directory.set_failed(key);
                 }
@@ -241,9 +262,11 @@ impl LogDirectories {
 
     /// Puts aside what the start found and no topic claimed.
     pub(crate) fn set_unclaimed_aside(&self, node: &Node) {
-        let unclaimed = std::mem::take(&mut *self.found.lock());
-        for found in unclaimed.into_values() {
-            self.set_stray(node, found);
+        for place in [&self.found, &self.found_copies] {
+            let unclaimed = std::mem::take(&mut *place.lock());
+            for found in unclaimed.into_values() {
+                self.set_stray(node, found);
+            }
         }
     }
 
@@ -273,6 +296,10 @@ impl LogDirectories {
             )));
         }
         let found = self.found.lock().remove(&key);
+        let found = match found {
+            Some(found) => Some(found),
+            None => self.copy_without_original((&key, topic.id()), node, registration)?,
+        };
         let (position, log, high_watermark) = match found {
             Some(found) if found.topic_id.is_none_or(|id| id == topic.id()) => {
                 let directory = &self.directories[found.position].directory;
@@ -283,7 +310,7 @@ impl LogDirectories {
                 if let Some(stray) = other {
                     self.set_stray(node, stray);
                 }
-                let position = self.choose(node, registration)?;
+                let position = self.choose(node, &key, registration)?;
                 let now_ms = node.environment().clock.wall_ms();
                 let log = self.directories[position].directory.create_log(
                     key,
@@ -302,13 +329,11 @@ impl LogDirectories {
             broker_id: node.broker_id(),
             metrics: node.metrics().topic(topic.name()),
         };
-        Ok(Arc::new(Partition::new(
+        Ok(new_partition(
+            node,
             identity,
-            log,
-            settings,
-            high_watermark,
-            node.environment().clock.monotonic_ms(),
-        )))
+            (log, settings, high_watermark),
+        ))
     }
 
     /// Makes durable that the partitions are there that were made: once for all of them.
@@ -324,8 +349,14 @@ impl LogDirectories {
         }
     }
 
-    /// Where a new partition goes: where the controller says, else to the online directory with the fewest partitions.
-    fn choose(&self, node: &Node, registration: &PartitionRegistration) -> Result<usize, Error> {
+    /// Where a new partition goes: where the controller says, else where it was asked for, else to the online directory with the fewest partitions.
+    fn choose(
+        &self,
+        node: &Node,
+        key: &TopicPartition,
+        registration: &PartitionRegistration,
+    ) -> Result<usize, Error> {
+        let preferred = self.preferred.lock().remove(key);
         let assigned = registration
             .directory(node.broker_id())
             .filter(|id| !is_reserved_directory(*id));
@@ -340,6 +371,11 @@ impl LogDirectories {
             if let Some((position, _)) = known {
                 return Ok(position);
             }
+        }
+        if let Some(position) = preferred
+            && !self.directories[position].is_offline()
+        {
+            return Ok(position);
         }
         let mut counts: BTreeMap<Uuid, usize> = BTreeMap::new();
         if self.directories.len() > 1 {
@@ -358,24 +394,36 @@ impl LogDirectories {
 
     /// Renames a deleted partition's directory; its files go once their delay has passed.
     pub(crate) fn delete(&self, node: &Node, partition: &Partition) {
+        let to = self.deleted_path(node, partition);
         let mut replica = partition.write_lock();
-        let now_ms = node.environment().clock.wall_ms();
-        let delay_ms = replica.settings().topic.file_delete_delay_ms;
-        let unique = u128::from_be_bytes(node.environment().random.uuid().0);
         let from = replica.log.directory().to_owned();
-        let name = deleted_directory_name(replica.log.topic_partition(), unique);
-        let to = from.with_file_name(name);
         let renamed = replica.log.rename_directory(&to);
         replica.log.close_files();
+        drop(replica);
         match renamed {
-            Ok(()) => self.deleted.lock().push(DeletedPartition {
-                directory: to,
-                due_ms: now_ms.saturating_add(delay_ms),
-            }),
+            Ok(()) => self.remove_later(node, partition, to),
             Err(error) => {
                 tracing::error!(directory = %from.display(), %error, "a deleted partition's directory could not be renamed");
             }
         }
+    }
+
+    /// The name that a partition's directory gets when the partition is deleted.
+    pub(crate) fn deleted_path(&self, node: &Node, partition: &Partition) -> PathBuf {
+        let unique = u128::from_be_bytes(node.environment().random.uuid().0);
+        let replica = partition.read_lock();
+        let name = deleted_directory_name(replica.log.topic_partition(), unique);
+        replica.log.directory().with_file_name(name)
+    }
+
+    /// The files of a directory, which has this name since it was deleted, go once the partition's delay has passed.
+    pub(crate) fn remove_later(&self, node: &Node, partition: &Partition, directory: PathBuf) {
+        let now_ms = node.environment().clock.wall_ms();
+        let delay_ms = partition.read_lock().settings().topic.file_delete_delay_ms;
+        self.deleted.lock().push(DeletedPartition {
+            directory,
+            due_ms: now_ms.saturating_add(delay_ms),
+        });
     }
 
     /// Removes the files of partitions that were deleted long enough ago.
@@ -472,6 +520,16 @@ impl LogDirectories {
             }
         }
     }
+}
+
+fn new_partition(
+    node: &Node,
+    identity: PartitionIdentity,
+    (log, settings, high_watermark): (Log, PartitionSettings, Offset),
+) -> Arc<Partition> {
+    let now_ms = node.environment().clock.monotonic_ms();
+    let partition = Partition::new(identity, log, settings, high_watermark, now_ms);
+    Arc::new(partition)
 }
 
 /// Takes a directory; one that was formatted by an old release gets an id.

@@ -129,6 +129,7 @@ fn delete_partition(node: &Arc<Node>, partition: &Arc<Partition>) {
         .remove(partition.topic_id(), partition.index());
     partition.take_offline(Offline::Deleted);
     node.replica_fetchers().removed(node, partition);
+    crate::directory_moves::cancel(node, partition);
     node.directories().delete(node, partition);
 }
 
@@ -193,6 +194,15 @@ fn open_missing(node: &Arc<Node>, image: &MetadataImage, delta: &MetadataDelta) 
     let no_room = open_all(node, &missing, threads);
     // Before any of them leads: nothing is in them yet.
     node.directories().sync_new_partitions();
+    for missing in &missing {
+        let partition = node
+            .partitions()
+            .partition(missing.topic.id(), missing.index.0);
+        if let Some(partition) = partition {
+            let known = crate::directory_assignment::known(image, &partition);
+            crate::directory_moves::resume(node, &partition, known);
+        }
+    }
     node.check_directories();
     no_room
 }
@@ -324,6 +334,10 @@ fn reconfigure(node: &Arc<Node>, image: &MetadataImage, resource: &ConfigResourc
     };
     for partition in partitions {
         let settings = settings(node, image, partition.topic());
+        if let Some(copy) = node.directory_moves().copy_of(&partition) {
+            // What it has to sync is up to who copies.
+            let _ = copy.reconfigure(settings.clone());
+        }
         let effects = partition.reconfigure(settings);
         node.carry_out(&partition, effects);
     }

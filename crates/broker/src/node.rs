@@ -17,6 +17,7 @@ use crate::broker_channels::BrokerChannels;
 use crate::cleaner::Cleaner;
 use crate::controller::Controller;
 use crate::coordinator::{GroupCoordinators, ShareStateCoordinators, TransactionCoordinators};
+use crate::directory_moves::DirectoryMoves;
 use crate::environment::{Environment, JobKind};
 use crate::error::Error;
 use crate::fetch_session::FetchSessions;
@@ -80,6 +81,7 @@ pub struct Node {
     producer_ids: ProducerIds,
     groups: GroupCoordinators,
     cleaner: Cleaner,
+    directory_moves: DirectoryMoves,
     share_states: ShareStateCoordinators,
     share_groups: ShareGroups,
     transactions: TransactionCoordinators,
@@ -124,6 +126,7 @@ impl Node {
             ),
             producer_ids: ProducerIds::default(),
             cleaner: Cleaner::default(),
+            directory_moves: DirectoryMoves::default(),
             share_groups: ShareGroups::new(&options.broker.share_groups),
             groups: GroupCoordinators::new(options.broker.groups.clone()),
             share_states: ShareStateCoordinators::new(options.broker.share_states.clone()),
@@ -144,6 +147,7 @@ impl Node {
             controller,
             broker_channels: BrokerChannels::default(),
         });
+        crate::directory_moves::start_threads(&node);
         node.controller.start(&node);
         if node.options.roles.broker {
             crate::lifecycle::give_up_in_time(&node);
@@ -297,6 +301,10 @@ impl Node {
 
     pub(crate) fn directories(&self) -> &LogDirectories {
         &self.directories
+    }
+
+    pub(crate) fn directory_moves(&self) -> &DirectoryMoves {
+        &self.directory_moves
     }
 
     pub(crate) fn cleaner(&self) -> &Cleaner {
@@ -501,7 +509,7 @@ impl Node {
         if self.is_halted.load(Ordering::SeqCst) {
             return;
         }
-        let partitions = self.partitions.all();
+        let partitions = self.replicas();
         let threads = self.environment.jobs.parallelism(CLOSING_THREADS);
         let mut is_clean = close_all(&partitions, threads);
         self.directories.write_recovery_points(&partitions);

@@ -231,6 +231,8 @@ impl MetadataLogSettings {
 #[derive(Debug, Clone)]
 #[allow(missing_docs, reason = "each is Kafka's setting of the same name")]
 pub struct BrokerSettings {
+    pub alter_log_dirs_replication_quota_window_num: usize,
+    pub alter_log_dirs_replication_quota_window_size_seconds: i64,
     pub auto_create_topics_enable: bool,
     pub auto_leader_rebalance_enable: bool,
     pub broker_heartbeat_interval_ms: i64,
@@ -254,6 +256,8 @@ pub struct BrokerSettings {
     pub min_insync_replicas: i32,
     pub num_partitions: i32,
     pub num_recovery_threads_per_data_dir: usize,
+    /// As many as there are log directories where it is not given.
+    pub num_replica_alter_log_dirs_threads: Option<usize>,
     pub num_replica_fetchers: usize,
     pub offsets_topic_num_partitions: i32,
     /// Whether `group.coordinator.rebalance.protocols` has the consumer protocol.
@@ -304,6 +308,11 @@ impl BrokerSettings {
         let protocols = values.list("group.coordinator.rebalance.protocols");
         let serves = |protocol: &str| protocols.iter().any(|served| served == protocol);
         BrokerSettings {
+            alter_log_dirs_replication_quota_window_num: size(
+                "alter.log.dirs.replication.quota.window.num",
+            ),
+            alter_log_dirs_replication_quota_window_size_seconds: values
+                .long("alter.log.dirs.replication.quota.window.size.seconds"),
             auto_create_topics_enable: values.boolean("auto.create.topics.enable"),
             auto_leader_rebalance_enable: values.boolean("auto.leader.rebalance.enable"),
             broker_heartbeat_interval_ms: values.long("broker.heartbeat.interval.ms"),
@@ -334,6 +343,9 @@ impl BrokerSettings {
             min_insync_replicas: values.int("min.insync.replicas"),
             num_partitions: values.int("num.partitions"),
             num_recovery_threads_per_data_dir: size("num.recovery.threads.per.data.dir"),
+            num_replica_alter_log_dirs_threads: values
+                .long_or_null("num.replica.alter.log.dirs.threads")
+                .and_then(|threads| usize::try_from(threads).ok()),
             num_replica_fetchers: size("num.replica.fetchers"),
             offsets_topic_num_partitions: values.int("offsets.topic.num.partitions"),
             serves_consumer_groups: serves("consumer"),

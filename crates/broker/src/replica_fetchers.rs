@@ -436,7 +436,7 @@ fn change_logs(node: &Arc<Node>, core: &mut Core, changes: Vec<PartitionChange>)
         inputs.extend(input(node, &partition, &change, changed));
     }
     if is_any_cut {
-        let partitions = node.partitions().all();
+        let partitions = node.replicas();
         node.directories().write_recovery_points(&partitions);
         node.directories().write_cleaner_offsets(&partitions);
     }

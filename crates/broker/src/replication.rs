@@ -57,6 +57,7 @@ impl Node {
         }
         for directory in failed {
             tracing::error!(directory = %directory.path().display(), "log directory is offline");
+            crate::directory_moves::directory_failed(self, directory.id());
             for partition in self.partitions().all() {
                 if partition.directory_id() == directory.id() {
                     partition.take_offline(Offline::StorageFailed);

@@ -1,4 +1,4 @@
-//! The two budgets of replication, and what of it they are for.
+//! The budgets of replication, and of copying between log directories, and what of it they are for.
 
 use ottla_metadata::config::BrokerConfigSources;
 use ottla_protocol::ids::BrokerId;
@@ -22,6 +22,8 @@ pub(crate) enum ReplicationSide {
 pub(crate) struct ReplicationQuotas {
     leader: Mutex<ReplicationQuota>,
     follower: Mutex<ReplicationQuota>,
+    /// What replicas copy that move between log directories.
+    directory_moves: Mutex<ReplicationQuota>,
 }
 
 impl ReplicationQuotas {
@@ -32,27 +34,43 @@ impl ReplicationQuotas {
             .saturating_mul(1_000);
         let count = settings.replication_quota_window_num;
         let quota = || Mutex::new(ReplicationQuota::new(window_ms, count));
+        let moves_window_ms = settings
+            .alter_log_dirs_replication_quota_window_size_seconds
+            .saturating_mul(1_000);
+        let moves_count = settings.alter_log_dirs_replication_quota_window_num;
         ReplicationQuotas {
             leader: quota(),
             follower: quota(),
+            directory_moves: Mutex::new(ReplicationQuota::new(moves_window_ms, moves_count)),
         }
     }
 
     /// Takes the limits over that are in force.
     pub(crate) fn reconfigure(&self, sources: &BrokerConfigSources) {
-        for (side, name) in [
-            (ReplicationSide::Leader, "leader.replication.throttled.rate"),
+        for (quota, name) in [
+            (&self.leader, "leader.replication.throttled.rate"),
+            (&self.follower, "follower.replication.throttled.rate"),
             (
-                ReplicationSide::Follower,
-                "follower.replication.throttled.rate",
+                &self.directory_moves,
+                "replica.alter.log.dirs.io.max.bytes.per.second",
             ),
         ] {
             let given = sources.given(name);
             let rate_max = given.and_then(|given| given.trim().parse().ok());
-            self.quota(side)
-                .lock()
-                .set_rate_max(rate_max.unwrap_or(i64::MAX));
+            quota.lock().set_rate_max(rate_max.unwrap_or(i64::MAX));
         }
+    }
+
+    /// Whether more was copied between log directories than may be.
+    pub(crate) fn are_moves_exceeded(&self, node: &Node) -> bool {
+        let now_ms = node.environment().clock.monotonic_ms();
+        self.directory_moves.lock().is_exceeded(now_ms)
+    }
+
+    /// So many bytes were copied from one log directory to another.
+    pub(crate) fn record_move(&self, node: &Node, bytes: u64) {
+        let now_ms = node.environment().clock.monotonic_ms();
+        self.directory_moves.lock().record(now_ms, bytes);
     }
 
     fn quota(&self, side: ReplicationSide) -> &Mutex<ReplicationQuota> {

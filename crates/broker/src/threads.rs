@@ -18,6 +18,8 @@ fn thread_count(kind: JobKind, cleaner_threads: usize) -> usize {
         JobKind::Controller | JobKind::Metadata | JobKind::Coordinator | JobKind::Housekeeping => 1,
         JobKind::Replication => 2,
         JobKind::Sync | JobKind::ColdRead => 4,
+        // They come with the first of several log directories.
+        JobKind::DirectoryMove => 0,
     }
 }
 
@@ -31,6 +33,7 @@ fn thread_name(kind: JobKind) -> &'static str {
         JobKind::ColdRead => "cold-read",
         JobKind::Housekeeping => "housekeeping",
         JobKind::Cleaner => "cleaner",
+        JobKind::DirectoryMove => "directory-move",
     }
 }
 

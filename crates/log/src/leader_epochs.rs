@@ -156,6 +156,14 @@ impl LeaderEpochs {
         }
     }
 
+    /// Takes over what another log of the same records knows.
+    pub(crate) fn copy_from(&mut self, other: &Self) {
+        if self.start_offsets != other.start_offsets {
+            self.start_offsets.clone_from(&other.start_offsets);
+            self.version += 1;
+        }
+    }
+
     pub(crate) fn clear(&mut self) {
         self.version += u64::from(!self.start_offsets.is_empty());
         self.start_offsets.clear();

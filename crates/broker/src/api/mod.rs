@@ -5,6 +5,7 @@
 mod add_offsets_to_txn;
 mod add_partitions_to_txn;
 mod alter_configs;
+mod alter_replica_log_dirs;
 mod alter_share_group_offsets;
 mod api_versions;
 mod config_changes;
@@ -115,6 +116,7 @@ const SERVED: &[ServedApi] = &[
     serve!(AlterPartitionReassignmentsRequest, forward::to_controller),
     serve!(AlterClientQuotasRequest, forward::to_controller),
     serve!(AlterConfigsRequest, alter_configs::handle),
+    serve!(AlterReplicaLogDirsRequest, alter_replica_log_dirs::handle),
     serve!(ApiVersionsRequest, api_versions::handle),
     serve!(
         ConsumerGroupDescribeRequest,

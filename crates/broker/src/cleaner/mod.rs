@@ -176,7 +176,8 @@ fn choose(node: &Arc<Node>, round: Round, settings: CleanerSettings) -> Option<W
 /// How dirty a log is; nothing if it is not for this round to clean.
 fn cleanable(node: &Arc<Node>, partition: &Arc<Partition>, now_ms: i64) -> Option<Cleanable> {
     let replica = partition.read_lock();
-    if replica.is_offline() || !replica.settings().topic.cleanup_policy.compact {
+    let is_away = replica.is_offline() || partition.is_moving();
+    if is_away || !replica.settings().topic.cleanup_policy.compact {
         return None;
     }
     {
@@ -261,7 +262,7 @@ fn begin(
 
 /// Does one step of a cleaning and sees to the next.
 fn go_on(node: &Arc<Node>, mut work: Work) {
-    let is_offline = work.partition.read_lock().is_offline();
+    let is_offline = work.partition.read_lock().is_offline() || work.partition.is_moving();
     if node.state() == NodeState::Stopped || is_offline {
         give_up(node, work);
         return;
@@ -292,7 +293,7 @@ fn go_on(node: &Arc<Node>, mut work: Work) {
 fn replace(node: &Arc<Node>, work: Work, rewritten: RewrittenSegments) {
     let now_ms = node.environment().clock.wall_ms();
     let mut replica = work.partition.write_lock();
-    if replica.is_offline() {
+    if replica.is_offline() || work.partition.is_moving() {
         drop(replica);
         rewritten.discard();
         give_up(node, work);

@@ -142,14 +142,14 @@ impl Partition {
 }
 
 impl Replica {
-    fn check_following(&self, leader_epoch: LeaderEpoch) -> Result<(), FollowError> {
+    pub(super) fn check_following(&self, leader_epoch: LeaderEpoch) -> Result<(), FollowError> {
         let follows = self.offline.is_none()
             && self.leading.is_none()
             && self.state.leader_epoch == leader_epoch;
         follows.then_some(()).ok_or(FollowError::NotFollowing)
     }
 
-    fn fetch_position(&self) -> Option<FetchPosition> {
+    pub(super) fn fetch_position(&self) -> Option<FetchPosition> {
         let offset = self.log.log_end_offset();
         // What is not synced does not count, so nothing is asked for that would say that it is here.
         if self.settings().syncs_every_append() && self.log.synced_end_offset() < offset {

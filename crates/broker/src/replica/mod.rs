@@ -6,6 +6,7 @@ mod fetch_session_client;
 mod fetcher;
 mod follow;
 mod follower_progress;
+mod future;
 mod group_commit;
 mod isr_change;
 mod leader_progress;
@@ -22,6 +23,7 @@ pub(crate) use fetch_session_client::PartitionKey;
 pub(crate) use fetcher::{Fetcher, FetcherSettings, Input, LogChange, Output, PartitionChange};
 pub(crate) use follow::{FollowError, FromLeader};
 pub(crate) use follower_progress::FollowerFetch;
+pub(crate) use future::{Copied, CopyError};
 pub(crate) use isr_change::{IsrAnswer, IsrChange, LeaderFacts};
 pub(crate) use partition::{
     Appended, Effects, Isolation, Offline, Partition, PartitionIdentity, PartitionRead,

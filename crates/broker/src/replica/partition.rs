@@ -3,11 +3,12 @@
 //! All that changes stands behind one lock, held for an append or a look-up, never while something waits. What has to happen after it is let go (a sync to start, requests to wake) comes back to the caller as [`Effects`].
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ottla_log::{FileRegion, Log, SyncJob, SyncResult};
 use ottla_protocol::ids::{BrokerId, LeaderEpoch, Offset, TopicId};
 use ottla_protocol::{ErrorCode, KafkaString, Uuid};
-use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::AppendError;
 use super::append::AppendContext;
@@ -147,8 +148,11 @@ pub(crate) struct Partition {
     topic: KafkaString,
     topic_id: TopicId,
     index: i32,
-    directory_id: Uuid,
+    /// Changes when a copy in another log directory takes the place of the replica.
+    directory_id: Mutex<Uuid>,
     broker_id: BrokerId,
+    /// Whether a copy in another log directory is on its way to take the place of the replica.
+    is_moving: AtomicBool,
     watchers: Arc<Watchers>,
     metrics: Arc<TopicMetrics>,
     replica: RwLock<Replica>,
@@ -180,8 +184,9 @@ impl Partition {
             topic: identity.topic,
             topic_id: identity.topic_id,
             index: identity.index,
-            directory_id: identity.directory_id,
+            directory_id: Mutex::new(identity.directory_id),
             broker_id: identity.broker_id,
+            is_moving: AtomicBool::new(false),
             watchers: Arc::default(),
             metrics: identity.metrics,
             replica: RwLock::new(Replica {
@@ -218,7 +223,23 @@ impl Partition {
     }
 
     pub(crate) fn directory_id(&self) -> Uuid {
-        self.directory_id
+        *self.directory_id.lock()
+    }
+
+    pub(super) fn set_directory_id(&self, directory_id: Uuid) {
+        *self.directory_id.lock() = directory_id;
+    }
+
+    /// Whether a copy in another log directory is on its way: nothing is compacted meanwhile, for the copy might keep
+    /// records whose tombstones it never gets.
+    pub(crate) fn is_moving(&self) -> bool {
+        self.is_moving.load(Ordering::SeqCst)
+    }
+
+    /// Says whether a copy is on its way. What holds the partition's lock has ended once this is said.
+    pub(crate) fn set_moving(&self, is_moving: bool) {
+        let _replica = self.replica.write();
+        self.is_moving.store(is_moving, Ordering::SeqCst);
     }
 
     pub(crate) fn broker_id(&self) -> BrokerId {
@@ -573,7 +594,7 @@ impl Replica {
         self.log.prepare_sync().ok()
     }
 
-    fn read(&self, request: ReadRequest) -> Result<PartitionRead, ErrorCode> {
+    pub(super) fn read(&self, request: ReadRequest) -> Result<PartitionRead, ErrorCode> {
         match self.check_leader(request.current_leader_epoch.max(-1)) {
             Err(ErrorCode::NOT_LEADER_OR_FOLLOWER)
                 if request.from_any_replica

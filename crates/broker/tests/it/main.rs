@@ -10,6 +10,7 @@ mod cluster;
 mod compaction;
 mod configs;
 mod determinism;
+mod directory_moves;
 mod disks;
 mod early_fencing;
 mod features;

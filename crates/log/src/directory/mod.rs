@@ -18,7 +18,10 @@ use ottla_protocol::ids::{BrokerEpoch, Offset, TopicId};
 
 pub use load::{LoadJob, LoadedLog, load_in_parallel};
 pub use meta_properties::MetaProperties;
-pub use names::{DirectoryKind, PartitionDirectory, deleted_directory_name, stray_directory_name};
+pub use names::{
+    DirectoryKind, PartitionDirectory, deleted_directory_name, future_directory_name,
+    stray_directory_name,
+};
 pub use partition_metadata::PartitionMetadata;
 
 use crate::checkpoint::{OffsetCheckpoint, PartitionOffsets};
@@ -207,7 +210,27 @@ impl LogDirectory {
         config: LogConfig,
         now_ms: i64,
     ) -> Result<Log> {
+        let options = self.log_options(topic_partition, config, now_ms);
+        self.create(options, topic_id)
+    }
+
+    /// Makes the directory and the log of a copy that is to take the place of a log in another directory, durably.
+    /// `directory_name` is [`future_directory_name`]'s.
+    pub fn create_future_log(
+        &self,
+        (topic_partition, topic_id): (TopicPartition, TopicId),
+        directory_name: &str,
+        config: LogConfig,
+        now_ms: i64,
+    ) -> Result<Log> {
         let mut options = self.log_options(topic_partition, config, now_ms);
+        options.directory = self.path.join(directory_name);
+        let log = self.create(options, topic_id)?;
+        self.sync_new_partitions()?;
+        Ok(log)
+    }
+
+    fn create(&self, mut options: LogOptions, topic_id: TopicId) -> Result<Log> {
         // A topic that was deleted may have left entries under the same name.
         options.recovery_point = Offset(0);
         options.log_start_offset = Offset(0);

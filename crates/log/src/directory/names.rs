@@ -71,6 +71,14 @@ pub fn stray_directory_name(topic_partition: &TopicPartition, unique: u128) -> S
     unique_name(topic_partition, unique, STRAY)
 }
 
+/// The name of the directory of a copy on its way from another log directory; none if the topic's name leaves no room
+/// for it. Unlike the others it is never cut: at a start its name is all that says whose copy it is.
+#[must_use]
+pub fn future_directory_name(topic_partition: &TopicPartition, unique: u128) -> Option<String> {
+    let name = format!("{topic_partition}.{unique:032x}{FUTURE}");
+    (name.len() <= NAME_BYTES_MAX).then_some(name)
+}
+
 /// Topic, partition, unique number and suffix; the topic is cut where the name gets too long.
 fn unique_name(topic_partition: &TopicPartition, unique: u128, suffix: &str) -> String {
     let end = format!("-{}.{unique:032x}{suffix}", topic_partition.partition);

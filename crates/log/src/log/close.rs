@@ -48,8 +48,6 @@ impl Log {
         self.disk()
             .rename(&self.directory, to)
             .doing("rename", &self.directory)?;
-        let parent = crate::disk::parent(to);
-        self.disk().sync_directory(parent).doing("sync", parent)?;
         self.directory = Arc::from(to);
         self.removals += 1;
         let bases: Vec<i64> = self.segments.keys().copied().collect();
@@ -59,6 +57,7 @@ impl Log {
                 segment.move_to(files);
             }
         }
-        Ok(())
+        let parent = crate::disk::parent(to);
+        self.disk().sync_directory(parent).doing("sync", parent)
     }
 }

@@ -14,6 +14,7 @@ mod read;
 mod recovery;
 mod retention;
 mod roll;
+mod succession;
 mod sync;
 mod truncate;
 
@@ -116,6 +117,8 @@ pub struct Log {
     /// Whether the active segment's indexes have entries that no sync has covered.
     indexes_are_dirty: bool,
     unsynced: sync::Unsynced,
+    /// Shared with each job that syncs this log and has not ended.
+    running_syncs: Arc<()>,
     leader_epochs: LeaderEpochs,
     producer_state: ProducerState,
     pending_deletions: VecDeque<PendingDeletion>,

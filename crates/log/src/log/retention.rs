@@ -128,7 +128,7 @@ impl Log {
         Ok(self.move_log_start(offset.0))
     }
 
-    fn move_log_start(&mut self, offset: i64) -> bool {
+    pub(super) fn move_log_start(&mut self, offset: i64) -> bool {
         if offset <= self.log_start_offset {
             return false;
         }

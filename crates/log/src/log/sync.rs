@@ -56,6 +56,13 @@ impl Unsynced {
         self.directory_changed();
     }
 
+    /// Counts on from where the log counted whose place this one's takes, so that a job of that log says nothing about this one.
+    pub(super) fn succeed(&mut self, predecessor: &Self) {
+        self.generation = self.generation.max(predecessor.generation) + 1;
+        self.directory_changes += predecessor.directory_changes;
+        self.directory_changes_synced += predecessor.directory_changes;
+    }
+
     pub(super) fn truncated(&mut self) {
         self.generation += 1;
     }
@@ -87,6 +94,7 @@ pub struct SyncJob {
     files: Vec<(PathBuf, Arc<dyn File>)>,
     leader_epochs: Option<LeaderEpochsContent>,
     covered: Unsynced,
+    _running: Arc<()>,
 }
 
 /// What became of a [`SyncJob`].
@@ -169,6 +177,12 @@ impl Log {
             || self.leader_epochs.is_dirty()
     }
 
+    /// Whether a job has been prepared and has not ended.
+    #[must_use]
+    pub fn is_being_synced(&self) -> bool {
+        Arc::strong_count(&self.running_syncs) > 1
+    }
+
     /// Prepares a sync of everything appended so far.
     pub fn prepare_sync(&mut self) -> Result<SyncJob> {
         self.prepare_sync_up_to(self.log_end_offset)
@@ -208,6 +222,7 @@ impl Log {
             files,
             leader_epochs: self.leader_epochs.dirty_content(),
             covered: self.unsynced.clone(),
+            _running: Arc::clone(&self.running_syncs),
         })
     }
 

@@ -220,6 +220,16 @@ impl ProducerState {
         self.verifications.remove_expired(now_ms, expiration_ms);
     }
 
+    /// Takes over what another log of the same records knows, which may be more than the records that are left tell;
+    /// the snapshots on disk are each log's own.
+    pub(crate) fn take_over(&mut self, other: &mut Self) {
+        self.producers = std::mem::take(&mut other.producers);
+        self.verifications = std::mem::take(&mut other.verifications);
+        self.ongoing = std::mem::take(&mut other.ongoing);
+        self.unreplicated = std::mem::take(&mut other.unreplicated);
+        self.map_end_offset = other.map_end_offset;
+    }
+
     /// Forgets everything, as if the log began at `offset`.
     pub(crate) fn clear(&mut self, offset: i64) {
         self.producers.clear();
