@@ -34,6 +34,9 @@ impl Node {
             let now_ms = node.environment().clock.monotonic_ms();
             match partition.complete_sync(result, now_ms) {
                 Ok(effects) => node.carry_out(&partition, effects),
+                Err(error @ ottla_log::Error::Renamed(_)) => {
+                    tracing::debug!(topic = %partition.topic(), partition = partition.index(), %error, "a sync came too late");
+                }
                 Err(error) => {
                     tracing::error!(topic = %partition.topic(), partition = partition.index(), %error, "a sync failed");
                     node.check_directories();

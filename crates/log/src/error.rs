@@ -29,6 +29,10 @@ pub enum Error {
         /// The failure that took it offline.
         reason: String,
     },
+    /// The directory of the log has another name now: its topic was deleted, or it has moved. What
+    /// was to be made durable under the old name is not.
+    #[error("{} was renamed before its log was synced", .0.display())]
+    Renamed(PathBuf),
     /// Record batches on disk are not what was written.
     #[error("{} is corrupt at byte {position}, near offset {offset}: {reason}", path.display())]
     Corrupt {

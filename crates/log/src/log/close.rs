@@ -45,9 +45,10 @@ impl Log {
 
     /// Gives the partition's directory another name, such as one that ends in `-delete`.
     pub fn rename_directory(&mut self, to: &Path) -> Result<()> {
-        self.disk()
-            .rename(&self.directory, to)
-            .doing("rename", &self.directory)?;
+        self.without_syncs(|log| {
+            let renamed = log.disk().rename(&log.directory, to);
+            renamed.doing("rename", &log.directory)
+        })?;
         self.directory = Arc::from(to);
         self.removals += 1;
         let bases: Vec<i64> = self.segments.keys().copied().collect();

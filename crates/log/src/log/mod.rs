@@ -118,7 +118,7 @@ pub struct Log {
     indexes_are_dirty: bool,
     unsynced: sync::Unsynced,
     /// Shared with each job that syncs this log and has not ended.
-    running_syncs: Arc<()>,
+    is_renamed: Arc<sync::IsRenamed>,
     leader_epochs: LeaderEpochs,
     producer_state: ProducerState,
     pending_deletions: VecDeque<PendingDeletion>,

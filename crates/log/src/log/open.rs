@@ -45,7 +45,7 @@ impl Log {
             synced_end_offset: end.recovery_point,
             indexes_are_dirty: false,
             unsynced,
-            running_syncs: Arc::default(),
+            is_renamed: Arc::default(),
             leader_epochs,
             producer_state,
             pending_deletions: VecDeque::new(),

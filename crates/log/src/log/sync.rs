@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use ottla_protocol::ids::Offset;
 
@@ -83,6 +83,11 @@ impl Unsynced {
     }
 }
 
+/// Whether the directory that syncs were prepared for has got another name, as that of a deleted
+/// topic does. A sync holds it while it runs: it would take the missing directory for a failed
+/// one, or write into that of a new topic of the same name.
+pub(super) type IsRenamed = RwLock<bool>;
+
 /// A sync that can run on any thread.
 #[derive(Debug)]
 #[must_use = "nothing is durable before the job has run and was handed to `complete_sync`"]
@@ -94,7 +99,7 @@ pub struct SyncJob {
     files: Vec<(PathBuf, Arc<dyn File>)>,
     leader_epochs: Option<LeaderEpochsContent>,
     covered: Unsynced,
-    _running: Arc<()>,
+    is_renamed: Arc<IsRenamed>,
 }
 
 /// What became of a [`SyncJob`].
@@ -122,7 +127,13 @@ impl SyncJob {
 
     /// Syncs. A failure takes the log directory offline.
     pub fn run(self) -> SyncResult {
-        let result = self.health.check().and_then(|()| self.sync());
+        let is_renamed = self.is_renamed.read();
+        let is_renamed = is_renamed.unwrap_or_else(PoisonError::into_inner);
+        let result = if *is_renamed {
+            Err(Error::Renamed(self.directory.clone()))
+        } else {
+            self.health.check().and_then(|()| self.sync())
+        };
         if let Err(error) = &result
             && (is_failed_sync(error) || error.is_directory_failure())
         {
@@ -180,7 +191,15 @@ impl Log {
     /// Whether a job has been prepared and has not ended.
     #[must_use]
     pub fn is_being_synced(&self) -> bool {
-        Arc::strong_count(&self.running_syncs) > 1
+        Arc::strong_count(&self.is_renamed) > 1
+    }
+
+    /// Does what gives the directory another name, when no sync runs; those prepared before are void.
+    pub(super) fn without_syncs<R>(&mut self, rename: impl FnOnce(&mut Self) -> R) -> R {
+        let before = std::mem::take(&mut self.is_renamed);
+        let mut is_renamed = before.write().unwrap_or_else(PoisonError::into_inner);
+        *is_renamed = true;
+        rename(self)
     }
 
     /// Prepares a sync of everything appended so far.
@@ -222,7 +241,7 @@ impl Log {
             files,
             leader_epochs: self.leader_epochs.dirty_content(),
             covered: self.unsynced.clone(),
-            _running: Arc::clone(&self.running_syncs),
+            is_renamed: Arc::clone(&self.is_renamed),
         })
     }
 

@@ -145,6 +145,31 @@ fn a_deleted_partition_leaves_its_files_for_a_while_and_then_nothing() {
     );
 }
 
+/// A sync that comes late neither takes the missing directory for a failed disk nor writes into that
+/// of a new topic of the same name.
+#[test]
+fn a_sync_that_was_prepared_before_a_deletion_does_nothing() {
+    let disk = MemoryDisk::new();
+    let directory = open(&disk.shared(), Path::new("/logs"));
+    let partition = TopicPartition::new("topic", 0);
+    let create = |id| {
+        let config = LogConfig::default();
+        directory.create_log(partition.clone(), TopicId(id), config, NOW_MS)
+    };
+    let mut deleted = create(Uuid::ONE).unwrap();
+    append(&mut deleted, NOW_MS, &["a"]);
+    let job = deleted.prepare_sync().unwrap();
+    let while_there_is_none = deleted.prepare_sync().unwrap();
+    directory.delete_log(deleted, 1, NOW_MS).unwrap();
+    let run = while_there_is_none.run();
+    assert!(matches!(run.end_offset(), Err(Error::Renamed(_))));
+    let mut new = create(Uuid([7; 16])).unwrap();
+    append(&mut new, NOW_MS, &["b"]);
+    assert!(matches!(job.run().end_offset(), Err(Error::Renamed(_))));
+    directory.health().check().unwrap();
+    assert_eq!(new.sync().unwrap(), Offset(1));
+}
+
 #[test]
 fn a_log_that_cannot_be_opened_keeps_its_recovery_point() {
     let directory = tempfile::tempdir().unwrap();
