@@ -1,5 +1,8 @@
 //! Where partitions end for who reads them, as their leaders say, wherever these are.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use ottla_protocol::ErrorCode;
