@@ -84,15 +84,13 @@ pub(super) fn snapshot_response(
     only_partition!(response.topics, name, index)
 }
 
-/// Versions before 13 name the topic, later ones have its id.
+/// Versions before 13 name the topic instead of its id: none of them is for the metadata log, as in Apache Kafka.
 pub(super) fn fetch_request(request: &FetchRequest) -> Option<&fetch_request::FetchPartition> {
     match request.topics.as_slice() {
-        [topic] if topic.topic == CLUSTER_METADATA || topic.topic_id == Uuid::ONE => {
-            match topic.partitions.as_slice() {
-                [partition] if partition.partition == 0 => Some(partition),
-                _ => None,
-            }
-        }
+        [topic] if topic.topic_id == Uuid::ONE => match topic.partitions.as_slice() {
+            [partition] if partition.partition == 0 => Some(partition),
+            _ => None,
+        },
         _ => None,
     }
 }

@@ -394,6 +394,10 @@ impl Quorum {
         (voters.collect(), observers.map(of_progress).collect())
     }
 
+    /// Answers a replica that asks for a part of a snapshot.
+    ///
+    /// What is refused has its error at the partition, where followers look for it. Apache Kafka 4.3.1, asked with an
+    /// epoch that is not its own, answers an unknown error without a topic: by its log it fails at encoding the refusal.
     pub(super) fn receive_snapshot_fetch(
         &mut self,
         now: Now,
